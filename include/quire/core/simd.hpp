@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vector operations that Debian's Highway 1.0.3 lacks. The only file with intrinsics; every other CPU kernel is written on
+// Highway alone. Include it only under */cpu: code here follows the unit's -m flags and lives in a namespace of that name.
+#pragma once
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "config.hpp"
+
+#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#include <immintrin.h>
+#endif
+
+namespace quire::inline v0::simd::inline QUIRE_ISA {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Vectors of at most 16 f32 lanes: tiles are padded to 16 lanes at the most.
+using f32_tag = hn::CappedTag<float, 16>;
+template <class D>
+using u32_of = hn::Rebind<std::uint32_t, D>;
+template <class D>
+using i32_of = hn::Rebind<std::int32_t, D>;
+template <class D>
+using u16_of = hn::Rebind<std::uint16_t, D>;
+template <class D>
+using u8_of = hn::Rebind<std::uint8_t, D>;
+
+/// What the kernels of this unit run on, for reports.
+inline const char* isa_name() noexcept {
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  return "avx512_bf16";
+#elif defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+  return "avx512";
+#elif defined(__AVX2__) && defined(__FMA__)
+  return "avx2";
+#else
+  return "baseline";
+#endif
+}
+
+/// acc[i] + lo(a[i])·lo(b[i]) + hi(a[i])·hi(b[i]); each 32-bit lane of `a` and `b` holds two bf16.
+template <class D, class VF = hn::Vec<D>, class VU = hn::Vec<u32_of<D>>>
+HWY_INLINE VF dot_bf16(D d, VF acc, VU a, VU b) {
+#if defined(__AVX512BF16__)
+  if constexpr (sizeof(VF) == 64)
+    return VF{_mm512_dpbf16_ps(acc.raw, (__m512bh)a.raw, (__m512bh)b.raw)};
+  else if constexpr (sizeof(VF) == 32)
+    return VF{_mm256_dpbf16_ps(acc.raw, (__m256bh)a.raw, (__m256bh)b.raw)};
+#endif
+  const u32_of<D> du;
+  const auto high = hn::Set(du, 0xffff0000u);
+  acc = hn::MulAdd(hn::BitCast(d, hn::ShiftLeft<16>(a)), hn::BitCast(d, hn::ShiftLeft<16>(b)), acc);
+  return hn::MulAdd(hn::BitCast(d, hn::And(a, high)), hn::BitCast(d, hn::And(b, high)), acc);
+}
+
+/// acc[i] + Σ_k u8(a[i])_k · s8(b[i])_k over the four bytes of each 32-bit lane. Exact: never saturates.
+template <class DI, class VI = hn::Vec<DI>, class VU = hn::Vec<u32_of<DI>>>
+HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
+#if defined(__AVX512VNNI__)
+  if constexpr (sizeof(VI) == 64)
+    return VI{_mm512_dpbusd_epi32(acc.raw, a.raw, b.raw)};
+  else if constexpr (sizeof(VI) == 32)
+    return VI{_mm256_dpbusd_epi32(acc.raw, a.raw, b.raw)};
+#endif
+  const u32_of<DI> du;
+  if constexpr (HWY_MAX_BYTES >= 16) {  // products of two bytes fit 16 bits, their sums do not
+    const hn::Repartition<std::int16_t, DI> d16;
+    const hn::Repartition<std::uint16_t, DI> du16;
+    const auto a16 = hn::BitCast(du16, a);
+    const auto b16 = hn::BitCast(d16, b);
+    const auto even = hn::Mul(hn::BitCast(d16, hn::And(a16, hn::Set(du16, 0xff))), hn::ShiftRight<8>(hn::ShiftLeft<8>(b16)));
+    const auto odd = hn::Mul(hn::BitCast(d16, hn::ShiftRight<8>(a16)), hn::ShiftRight<8>(b16));
+    const auto low = [&](auto v) { return hn::ShiftRight<16>(hn::ShiftLeft<16>(hn::BitCast(di, v))); };
+    const auto high = [&](auto v) { return hn::ShiftRight<16>(hn::BitCast(di, v)); };
+    return hn::Add(acc, hn::Add(hn::Add(low(even), high(even)), hn::Add(low(odd), high(odd))));
+  } else {
+    const auto term = [&](auto u, auto s) {
+      return hn::Mul(hn::BitCast(di, hn::And(u, hn::Set(du, 0xffu))), hn::ShiftRight<24>(hn::BitCast(di, s)));
+    };
+    acc = hn::Add(acc, hn::Add(term(a, hn::ShiftLeft<24>(b)), term(hn::ShiftRight<8>(a), hn::ShiftLeft<16>(b))));
+    return hn::Add(acc, hn::Add(term(hn::ShiftRight<16>(a), hn::ShiftLeft<8>(b)), term(hn::ShiftRight<24>(a), b)));
+  }
+}
+
+/// Two f32 vectors → one vector of bf16 pairs, `lo` in the low halves; rounds to nearest even.
+template <class D, class VF = hn::Vec<D>>
+HWY_INLINE hn::Vec<u32_of<D>> pack_bf16(D, VF lo, VF hi) {
+  const u32_of<D> du;
+  const auto round = [&](VF v) {
+    const auto u = hn::BitCast(du, v);
+    return hn::Add(hn::Add(u, hn::Set(du, 0x7fffu)), hn::And(hn::ShiftRight<16>(u), hn::Set(du, 1u)));
+  };
+  return hn::Or(hn::ShiftRight<16>(round(lo)), hn::And(round(hi), hn::Set(du, 0xffff0000u)));
+}
+
+/// e^x, within 2 ulp for x in [−87, 88]; 0 below, e^88 above; e^0 is exactly 1.
+template <class D, class VF = hn::Vec<D>>
+HWY_INLINE VF exp(D d, VF x) {
+  const i32_of<D> di;
+  const auto clamped = hn::Min(hn::Max(x, hn::Set(d, -87.0f)), hn::Set(d, 88.0f));
+  const auto n = hn::NearestInt(hn::Mul(clamped, hn::Set(d, 1.44269504088896341f)));
+  const auto nf = hn::ConvertTo(d, n);
+  auto r = hn::NegMulAdd(nf, hn::Set(d, 0.693359375f), clamped);
+  r = hn::NegMulAdd(nf, hn::Set(d, -2.12194440e-4f), r);
+  auto p = hn::Set(d, 1.9875691500e-4f);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
+  p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
+  const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127))));
+  return hn::IfThenElseZero(hn::Ge(x, hn::Set(d, -87.0f)), hn::Mul(p, scale));
+}
+
+}  // namespace quire::inline v0::simd::inline QUIRE_ISA

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quire/core/simd.hpp"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "catch.hpp"
+#include "quire/core/number.hpp"
+
+using namespace quire;
+namespace hn = simd::hn;
+
+TEST_CASE("exp is within 2 ulp, exact at zero, zero far below") {
+  const simd::f32_tag d;
+  const auto e = [&](float x) { return hn::GetLane(simd::exp(d, hn::Set(d, x))); };
+  for (float x = -86.9f; x < 87.9f; x += 0.0137f) REQUIRE(std::fabs(e(x) / std::exp(static_cast<double>(x)) - 1) < 2.4e-7);
+  REQUIRE(e(0.0f) == 1.0f);
+  REQUIRE(e(-std::numeric_limits<float>::infinity()) == 0.0f);
+  REQUIRE(e(-1000.0f) == 0.0f);
+}
+
+TEST_CASE("dot_u8s8 is exact at the extremes") {
+  const simd::i32_of<simd::f32_tag> di;
+  const hn::Rebind<std::uint32_t, simd::f32_tag> du;
+  std::mt19937 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    std::uint32_t a = random(), b = random();
+    if (i == 0) a = 0xffffffffu, b = 0x80808080u;
+    if (i == 1) a = 0xffffffffu, b = 0x7f7f7f7fu;
+    int want = 11;
+    for (int k = 0; k < 4; ++k) want += static_cast<int>(a >> 8 * k & 255) * static_cast<std::int8_t>(b >> 8 * k & 255);
+    REQUIRE(hn::GetLane(simd::dot_u8s8(di, hn::Set(di, 11), hn::Set(du, a), hn::Set(du, b))) == want);
+  }
+}
+
+TEST_CASE("pack_bf16 rounds as the scalar reference and dot_bf16 multiplies both halves") {
+  const simd::f32_tag d;
+  const hn::Rebind<std::uint32_t, simd::f32_tag> du;
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < 2000; ++i) {
+    const float x = normal(random), y = normal(random);
+    const auto packed = hn::GetLane(simd::pack_bf16(d, hn::Set(d, x), hn::Set(d, y)));
+    REQUIRE(packed == (bf16::from(x).bits | std::uint32_t{bf16::from(y).bits} << 16));
+    const float dot = hn::GetLane(simd::dot_bf16(d, hn::Set(d, 0.5f), hn::Set(du, packed), hn::Set(du, packed)));
+    const float bx = bf16::from(x).to_float(), by = bf16::from(y).to_float();
+    REQUIRE(dot == Approx(0.5f + bx * bx + by * by).epsilon(1e-5));
+  }
+}
