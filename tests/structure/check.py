@@ -172,6 +172,11 @@ def check(root):
         for path in headers:
             if path.endswith(".hpp") and not is_cpu(path) and path not in ROOT_HEADERS and path not in named:
                 breach("quire.hpp", 1, "all", f"does not include {path}")
+    for page in sorted([*root.glob("*.md"), *root.glob("docs/*.md")]):
+        for number, line in enumerate(page.read_text(encoding="utf-8").split("\n"), 1):
+            for path in re.findall(r"`((?:include|tests|examples|bench|cmake|docs)/[\w./-]*)`", line):
+                if not (root / path).exists():
+                    breaches.append(f"{page.relative_to(root).as_posix()}:{number}: page: names {path}, which does not exist")
     return breaches
 
 

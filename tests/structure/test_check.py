@@ -140,6 +140,10 @@ class Rules(unittest.TestCase):
         self.assertEqual(self.breaches({"tests/kv/run.cpp": None}), ["include/quire/kv/run.hpp:1: mirror: no tests/kv/run.cpp"])
         self.assertTrue(any("version.hpp" in b and "mirror" in b for b in self.breaches({"include/quire/version.hpp": None})))
 
+    def test_pages_name_what_exists(self):
+        page = "!Text.\n\n`include/quire/kv/run.hpp`, `tests/`, `tests/kv/gone.cpp`\n"
+        self.assertEqual(self.breaches({"docs/a.md": page}), ["docs/a.md:3: page: names tests/kv/gone.cpp, which does not exist"])
+
 
 class Compiling(unittest.TestCase):
     CXX = "g++"
