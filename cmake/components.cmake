@@ -25,10 +25,9 @@ endforeach()
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 find_package(Threads REQUIRED)
 target_link_libraries(quire_core INTERFACE Threads::Threads)
+target_link_libraries(quire_cpu INTERFACE quire_core quire_highway::quire_highway)  # by name: the package asks for it itself
 find_package(quire_highway QUIET)
-if(TARGET quire_highway::quire_highway)
-  target_link_libraries(quire_cpu INTERFACE quire_core quire_highway::quire_highway)
-else()
+if(NOT TARGET quire_highway::quire_highway)
   message(STATUS "quire: Google Highway not found (Debian: libhwy-dev); quire::cpu is not usable in this build")
 endif()
 

@@ -80,7 +80,7 @@ elseif(case STREQUAL "newer version")  # before 1.0 a minor version may break it
 
 elseif(case STREQUAL "subdirectory")
   expect("configure" PASS COMMAND ${CMAKE_COMMAND} -S ${here}/subdirectory -B ${work} -G ${generator} -D CMAKE_CXX_COMPILER=${cxx}
-    -D CMAKE_CXX_COMPILER_LAUNCHER=${launcher} -D CMAKE_EXPORT_COMPILE_COMMANDS=ON -D quire_source=${source})
+    -D CMAKE_CXX_COMPILER_LAUNCHER=${launcher} -D CMAKE_EXPORT_COMPILE_COMMANDS=ON -D quire_source=${source} -D with_kernels=${highway})
   expect("build" PASS COMMAND ${CMAKE_COMMAND} --build ${work})
   expect("run" PASS SAYS "quire ${version}" COMMAND ${work}/consumer)
   file(READ ${work}/compile_commands.json commands)

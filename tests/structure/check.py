@@ -119,7 +119,7 @@ def check(root):
             breach(path, 1, "tree", "a header belongs to a room")
         if room and "namespace" in code and not re.search(r"\bnamespace\s+quire::inline\s+v0\b", code):
             breach(path, 1, "namespace", "everything sits in quire::inline v0")
-        if is_cpu(path) and not re.search(r"\binline\s+QUIRE_ISA\b", code):
+        if is_cpu(path) and not re.search(r"\binline\s+(namespace\s+)?QUIRE_ISA\b", code):
             breach(path, 1, "namespace", "kernels sit in an inline namespace QUIRE_ISA, or units with other flags share symbols")
 
         for number, line in enumerate(lines, 1):

@@ -171,6 +171,21 @@ class Compiling(unittest.TestCase):
             self.assertEqual(len(self.failures("noexcept", changes)), 1)
             self.assertEqual(self.failures("cpu", changes), [])
 
+    def test_what_includes_an_excused_header_is_excused(self):
+        excused = "core/owner.hpp"
+        throws = "#pragma once\nnamespace quire::inline v0 { inline void f() { throw 1; } }\n"
+        changes = {"include/quire/" + excused: throws, "include/quire/core/simd.hpp": "#pragma once\n",
+                   "include/quire/kv/cpu/scan.hpp": '#pragma once\n#include "../../core/owner.hpp"\n'}
+        before = dict(headers_alone.NEEDS_EXCEPTIONS)
+        try:
+            headers_alone.NEEDS_EXCEPTIONS.clear()
+            self.assertEqual(len(self.failures("noexcept", changes)), 1)
+            headers_alone.NEEDS_EXCEPTIONS[excused] = "for this test"
+            self.assertEqual(self.failures("noexcept", changes), [])
+        finally:
+            headers_alone.NEEDS_EXCEPTIONS.clear()
+            headers_alone.NEEDS_EXCEPTIONS.update(before)
+
     def test_an_excuse_that_is_not_needed_fails(self):
         idle = {"include/quire/" + p: "#pragma once\n" for p in headers_alone.NEEDS_EXCEPTIONS}
         found = self.failures("noexcept", {**idle, "include/quire/core/simd.hpp": "#pragma once\n"})
