@@ -87,14 +87,9 @@ static_assert(Executor<serial_executor>);
 /// throws: std::system_error when a thread cannot be started.
 class thread_executor {
  public:
-  explicit thread_executor(std::uint32_t workers) : workers_(workers == 0 ? 1 : workers), barrier_(workers_) {
+  explicit thread_executor(std::uint32_t workers) : thread_executor(none{}, workers == 0 ? 1 : workers) {
     threads_.reserve(workers_ - 1);
-    try {
-      for (std::uint32_t w = 1; w < workers_; ++w) threads_.emplace_back([this, w] { serve(w); });
-    } catch (...) {
-      stop();
-      throw;
-    }
+    for (std::uint32_t w = 1; w < workers_; ++w) threads_.emplace_back([this, w] { serve(w); });
   }
   ~thread_executor() { stop(); }
   thread_executor(const thread_executor&) = delete;
@@ -117,6 +112,9 @@ class thread_executor {
   }
 
  private:
+  struct none {};
+  thread_executor(none, std::uint32_t workers) noexcept : workers_(workers), barrier_(workers) {}  // from here on, ~ joins
+
   void serve(std::uint32_t worker) noexcept {
     for (std::uint32_t seen = 0;;) {
       detail::wait_while(generation_, seen, 20000);

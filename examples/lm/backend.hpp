@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with one cache layout behind virtual functions: what is compiled once per instruction set (backend.cpp). The rest
+// of the program is compiled once, without -m flags, and is the same for every layout.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "quire/core/status.hpp"
+#include "quire/serve/model.hpp"
+
+namespace quire_lm {
+
+class model_weights;
+
+struct backend_options {
+  std::string_view kv = "bf16";
+  std::uint32_t threads = 2;
+  std::uint32_t max_rows = 256;        ///< rows of one step: prefill chunks and decode rows together
+  std::uint32_t sequences = 1;
+  std::uint32_t max_tokens = 4096;     ///< of one sequence
+  std::uint64_t total_tokens = 0;      ///< over all sequences; 0: sequences × max_tokens
+};
+
+/// Store and model in one object: models serve::SequenceStore and serve::Model<backend, backend>.
+/// One thread at a time. Handles, errors and rules are those of kv::store and serve::Model.
+class backend {
+ public:
+  virtual ~backend() = default;
+  virtual quire::status open(std::uint32_t& sequence) = 0;
+  virtual quire::status reserve(std::uint32_t sequence, std::uint32_t tokens) = 0;
+  virtual quire::status commit(std::uint32_t sequence, std::uint32_t tokens) = 0;
+  virtual quire::status fork(std::uint32_t from, std::uint32_t& to) = 0;
+  virtual quire::status truncate(std::uint32_t sequence, std::uint32_t length) = 0;
+  virtual void close(std::uint32_t sequence) = 0;
+  virtual std::uint32_t length(std::uint32_t sequence) const = 0;
+  virtual bool check() const = 0;
+
+  virtual std::uint32_t vocabulary() const = 0;
+  virtual std::uint32_t max_rows() const = 0;
+  virtual quire::status step(backend& store, std::span<const quire::serve::model_input> inputs, float* logits) = 0;
+  /// Logits of the tokens of one input from the `from`-th on: [tokens − from][vocabulary].
+  virtual quire::status step_all(const quire::serve::model_input& input, std::uint32_t from, float* logits) = 0;
+
+  virtual std::size_t bytes(std::uint32_t sequence) const = 0;            ///< measured: pages, tails and state held now
+  virtual std::size_t formula_bytes(std::uint32_t tokens) const = 0;      ///< by formula, for a sequence of that length
+  virtual double bytes_per_token() const = 0;                             ///< growth in the long run
+  virtual std::size_t scratch_bytes() const = 0;
+  /// Bytes a second that the same threads read from a buffer larger than the caches (median of a few passes).
+  virtual double read_bandwidth() = 0;
+};
+
+/// A cache the program knows by name.
+struct cache_name {
+  std::string_view name, what;
+};
+inline constexpr std::array<cache_name, 8> cache_names{{
+    {"f32", "f32 keys and values: the reference"},
+    {"bf16", "bf16 tiles"},
+    {"int8", "8-bit codes, one scale and minimum per token"},
+    {"int4", "4-bit codes, one scale and minimum per token"},
+    {"int4-channel", "4-bit codes, keys per channel, values per token"},
+    {"int4-hadamard", "4-bit codes per token after a Hadamard rotation of the channels"},
+    {"split", "bf16; every other head keeps 64 sinks and a window of 256 tokens"},
+    {"split-int4", "the same head split on 4-bit Hadamard tiles"},
+}};
+
+using make_backend = std::unique_ptr<backend> (*)(const model_weights&, const backend_options&);
+
+/// The instruction set chosen for this machine (best first; `forced` names one, empty: automatic) and its factory.
+/// The factory throws bad_input for an unknown cache and std::bad_alloc. fails: bad_input for an unknown or unsupported set.
+struct instruction_set {
+  std::string_view name;
+  make_backend make;
+};
+instruction_set choose_instruction_set(std::string_view forced = {});
+
+}  // namespace quire_lm

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Run-time dispatch: one backend per instruction set, picked from a table. Each is a shared object of which one symbol is
+// visible, so that no template compiled with newer instructions can stand in for another unit's.
+#include <string>
+
+#include "backend.hpp"
+#include "error.hpp"
+
+namespace quire_lm {
+
+std::unique_ptr<backend> make_backend_baseline(const model_weights&, const backend_options&);
+#if defined(QUIRE_LM_X86)
+std::unique_ptr<backend> make_backend_avx2(const model_weights&, const backend_options&);
+std::unique_ptr<backend> make_backend_avx512(const model_weights&, const backend_options&);
+#endif
+
+namespace {
+
+struct candidate {
+  instruction_set set;
+  bool (*runs_here)();
+};
+
+const candidate candidates[] = {
+#if defined(QUIRE_LM_X86)
+    {{"avx512_bf16", make_backend_avx512},
+     [] {
+       __builtin_cpu_init();
+       return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2");
+     }},
+    {{"avx2", make_backend_avx2},
+     [] {
+       __builtin_cpu_init();
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c") &&
+              __builtin_cpu_supports("aes");
+     }},
+#endif
+    {{"baseline", make_backend_baseline}, [] { return true; }},
+};
+
+}  // namespace
+
+instruction_set choose_instruction_set(std::string_view forced) {
+  std::string here;
+  for (const candidate& c : candidates) {
+    if (!c.runs_here()) continue;
+    if (forced.empty() || forced == c.set.name) return c.set;
+    here += (here.empty() ? "" : ", ") + std::string(c.set.name);
+  }
+  throw bad_input("isa is " + quoted(forced) + ", allowed on this machine " + here);
+}
+
+}  // namespace quire_lm
