@@ -21,9 +21,11 @@ namespace quire::inline v0::schedule {
 /// Iteration-level scheduler: every running decode is in every step, prompts fill what the token budget leaves, in
 /// chunks; pages are reserved before a step is handed out. When a decode finds none, the policy's victim loses its
 /// pages and is computed again later, generated tokens included. Any request that memory can hold alone finishes,
-/// whatever the policy. One thread at a time. Nothing allocates after construction. cost of next(): O(running), O(log
-/// waiting) per admission. throws: std::invalid_argument (constructor) for a zero limit, std::bad_alloc. from: Orca
-/// (OSDI 2022), Sarathi-Serve (arXiv:2403.02310)
+/// whatever the policy. Waiting requests are admitted strictly in the policy's order: one that finds no room holds up
+/// those behind it. One thread at a time. Nothing allocates after construction. cost: next() O(running) comparisons and
+/// O(log waiting) per admission, O(waiting) when the order changed. throws: std::invalid_argument (constructor) for a
+/// limit of zero, std::bad_alloc (constructor). from: Orca (OSDI 2022), Sarathi-Serve (arXiv:2403.02310); test:
+/// tests/schedule/scheduler.cpp
 template <Memory M, SchedulerPolicy P = fcfs>
 class scheduler {
   static_assert(detail::hooks_well_formed<P>(),
@@ -89,9 +91,10 @@ class scheduler {
       if (const auto v = policy_.version(); v != version_) waiting_.rebuild(admission()), version_ = v;
     sort_running();
     give_way();
-    bool shortage = plan_decodes();
-    std::uint32_t room = prompt_room();
-    shortage |= plan_prefills(room);
+    std::uint32_t room = options_.max_tokens;
+    bool shortage = plan_running(true, room);
+    room = prompt_room();
+    shortage |= plan_running(false, room);
     if (refused_.why && (!shortage || entries_.empty())) plan_admissions(room);
     if (entries_.empty()) {
       const bool owed = !running_.empty() && slots_[running_.front()].awaiting;
@@ -313,17 +316,19 @@ class scheduler {
     refused_ = {};
     if (changed) sort_running();
   }
-  bool plan_decodes() {
+  /// Entries for the decodes, or for the other running sequences. Returns whether memory was short.
+  bool plan_running(bool decodes, std::uint32_t& room) {
     bool shortage = false;
-    for (std::size_t i = 0; i < running_.size();) {
+    for (std::size_t i = 0; i < running_.size() && room > 0;) {
       const std::uint32_t s = running_[i];
-      if (slots_[s].awaiting || !slots_[s].decoding()) {
-        ++i;
-        continue;
+      const slot& x = slots_[s];
+      if (!x.awaiting && x.decoding() == decodes) {
+        const std::uint32_t count = decodes ? 1 : chunk(x, room);
+        const room_found found = obtain(s, std::uint64_t{x.r.so_far.computed} + count, shortage);
+        if (found == room_found::gone) continue;  // the next one stands at i now
+        if (found == room_found::yes) plan(s, count), room -= count;
       }
-      const room_found found = obtain(s, std::uint64_t{slots_[s].r.so_far.computed} + 1, shortage);
-      if (found == room_found::yes) plan(s, 1);
-      if (found != room_found::gone) ++i;
+      ++i;
     }
     return shortage;
   }
@@ -340,21 +345,6 @@ class scheduler {
       limit = std::min(limit, policy_.budget(l));
     }
     return limit > used ? limit - used : used == 0 ? 1 : 0;
-  }
-  bool plan_prefills(std::uint32_t& room) {
-    bool shortage = false;
-    for (std::size_t i = 0; i < running_.size() && room > 0;) {
-      const std::uint32_t s = running_[i];
-      if (slots_[s].awaiting || slots_[s].decoding()) {
-        ++i;
-        continue;
-      }
-      const std::uint32_t count = chunk(slots_[s], room);
-      const room_found found = obtain(s, std::uint64_t{slots_[s].r.so_far.computed} + count, shortage);
-      if (found == room_found::yes) plan(s, count), room -= count;
-      if (found != room_found::gone) ++i;
-    }
-    return shortage;
   }
   void plan_admissions(std::uint32_t room) {
     while (room > 0 && running_.size() < seats_ && waiting_.size() != 0) {

@@ -13,16 +13,14 @@ namespace quire::inline v0::schedule {
 
 /// Limits of a scheduler. Unit: tokens, unless said.
 struct scheduler_options {
-  std::uint32_t max_tokens = 512;  ///< per step; bounds the time between two tokens of a running request
-  std::uint32_t max_running =
-      128;  ///< sequences with pages; no more than max_tokens are used, so that every decode fits a step
+  std::uint32_t max_tokens = 512;         ///< per step; bounds the time between two tokens of a running request
+  std::uint32_t max_running = 128;        ///< sequences with pages; cut to max_tokens, so that all decodes fit a step
   std::uint32_t max_requests = 16384;     ///< requests known at one time, waiting or running
   std::uint32_t max_sequence = 1u << 20;  ///< rows of one sequence: prompt + max_new_tokens - 1
-  std::uint32_t max_chunk = 0xffffffffu;  ///< of one prompt in one step while others have prompt to compute
-  bool reserve_prompt =
-      true;  ///< room for the whole prompt at admission; false: chunk by chunk (layouts that drop rows)
-  std::uint32_t headroom = 0;   ///< generated tokens whose room is taken at admission, against early preemption
-  std::uint32_t patience = 16;  ///< preemptions without a new token after which a request is no victim before others
+  std::uint32_t max_chunk = 0xffffffffu;  ///< of one prompt in one step while there are other requests
+  bool reserve_prompt = true;             ///< room for the whole prompt at admission; false: chunk by chunk
+  std::uint32_t headroom = 0;             ///< with it: further rows at admission, against early preemption
+  std::uint32_t patience = 16;            ///< preemptions since its last token that make others the victim first
 };
 
 enum class phase : std::uint8_t { prefill, decode };
@@ -36,7 +34,8 @@ struct entry {
   bool wants_logits = false;  ///< the last known token is among them: a new one follows
 };
 
-/// Work whose pages are reserved. `entries` is valid until the scheduler's next `next()`; decodes come first.
+/// Work whose pages are reserved. `entries` is valid until the scheduler's next `next()`; running decodes come first,
+/// then running prompts, then requests admitted in this step.
 struct step {
   std::span<const entry> entries;
   std::uint64_t number = 0;

@@ -19,8 +19,7 @@ namespace quire::inline v0::serve {
 enum class progress : std::uint8_t {
   ran,      ///< a step was computed, or outstanding callbacks were made
   idle,     ///< no requests
-  blocked,  ///< the store has no room for `scheduling().refused()`, though no other sequence of this engine holds pages
-            ///< it could take
+  blocked,  ///< the store has no room for scheduling().refused(), and nothing else can run
   busy      ///< called from a callback
 };
 
