@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "../schedule/scheduler.hpp"
+#include "generation.hpp"
+#include "model.hpp"
+
+namespace quire::inline v0::serve {
+
+/// What a call of `run_step` found to do.
+enum class progress : std::uint8_t {
+  ran,      ///< a step was computed, or outstanding callbacks were made
+  idle,     ///< no requests
+  blocked,  ///< the store has no room for scheduling().refused(), and nothing else can run
+  busy      ///< called from a callback
+};
+
+/// The step loop that joins a model, a store and a scheduler: pages are reserved, the model runs, rows are committed,
+/// tokens are drawn and streamed. An error ends the request it belongs to and no other. One thread at a time; the model
+/// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done).
+/// throws: as schedule::scheduler (constructor); std::bad_alloc (submit); what callbacks throw (run_step, run, cancel).
+template <SequenceStore Store, Model<Store> M, schedule::SchedulerPolicy P = schedule::fcfs>
+class engine {
+ public:
+  engine(M& model, Store& store, P policy = {}, schedule::scheduler_options options = {})
+      : model_(&model), store_(&store), cache_{this}, scheduler_(cache_, std::move(policy), options) {
+    logits_.resize(std::size_t{scheduler_.seats()} * model.vocabulary());
+    inputs_.reserve(scheduler_.seats());
+    ids_.reserve(scheduler_.seats());
+    events_.reserve(scheduler_.seats());
+  }
+  ~engine() {
+    for (auto& [id, j] : jobs_)
+      if (j.open) store_->close(j.sequence);
+  }
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  /// Queue a text; `id` is its name from then on, never used twice.
+  /// fails: out_of_range ("prompt token", and all that scheduler::submit names); nothing is queued then.
+  status submit(generation g, request_id& id) {
+    const std::int64_t most = 0xffffffff, n = static_cast<std::int64_t>(g.prompt.size());
+    if (n > most) return {errc::out_of_range, "prompt_tokens", n, 1, most};
+    const std::int64_t vocabulary = model_->vocabulary();
+    for (const std::int32_t t : g.prompt)
+      if (t < 0 || t >= vocabulary) return {errc::out_of_range, "prompt token", t, 0, vocabulary - 1};
+    const request_id next = last_id_ + 1;
+    const schedule::request r{.id = next,
+                              .arrival = g.arrival,
+                              .prompt_tokens = static_cast<std::uint32_t>(n),
+                              .max_new_tokens = g.max_new_tokens,
+                              .priority = g.priority,
+                              .tenant = g.tenant};
+    const auto at = jobs_.emplace(next, job{std::move(g)}).first;
+    const status queued = scheduler_.submit(r);
+    if (!queued) {
+      jobs_.erase(at);
+      return queued;
+    }
+    at->second.prompt_tokens = r.prompt_tokens;
+    id = last_id_ = next;
+    return {};
+  }
+
+  /// End a request now; its pages go back and on_done is told. fails: unknown_sequence.
+  status cancel(request_id id) {
+    const scope s(*this);
+    if (jobs_.count(id) == 0) return {errc::unknown_sequence, "id", static_cast<std::int64_t>(id)};
+    static_cast<void>(scheduler_.cancel(id));
+    end(id, ending::cancelled, {errc::cancelled, "request", static_cast<std::int64_t>(id)});
+    return {};
+  }
+
+  /// One step of the model at most, and the callbacks of its tokens.
+  progress run_step() {
+    if (stepping_) return progress::busy;
+    const scope s(*this, stepping_);
+    if (next_event_ < events_.size()) return deliver(), progress::ran;  // a callback threw
+    events_.clear();
+    next_event_ = 0;
+    if (!step_) step_ = scheduler_.next();  // else the model threw: the same step again
+    const bool ran = step_.has_value();
+    if (ran) {
+      compute(*step_);
+      static_cast<void>(scheduler_.commit(*step_));
+      step_.reset();
+    }
+    while (const auto f = scheduler_.take_failure()) events_.push_back({f->id, f->why});
+    const bool told = !events_.empty();
+    deliver();
+    if (ran || told) return progress::ran;
+    return scheduler_.last() == schedule::outcome::idle ? progress::idle : progress::blocked;
+  }
+
+  /// Steps until nothing is left to do. A request for which the store has no room even alone fails with its status.
+  void run() {
+    for (;;) {
+      const progress p = run_step();
+      if (p == progress::idle || p == progress::busy) return;
+      if (p != progress::blocked) continue;
+      const scope s(*this);
+      const schedule::refusal r = scheduler_.refused();
+      static_cast<void>(scheduler_.cancel(r.id));
+      end(r.id, ending::failed, r.why);
+    }
+  }
+
+  std::size_t live() const noexcept { return jobs_.size(); }
+
+ private:
+  struct job {
+    generation g;  ///< g.prompt grows by what is generated
+    std::uint32_t prompt_tokens = 0;
+    std::uint32_t sequence = 0;  ///< the store's handle, while `open`
+    std::uint32_t reserved = 0;  ///< rows there is room for
+    bool open = false;
+    std::span<const std::int32_t> generated() const noexcept { return std::span(g.prompt).subspan(prompt_tokens); }
+  };
+
+  /// The store, as a scheduler sees it: by request, with reservations that add up.
+  struct cache {
+    engine* owner;
+    status admit(request_id id) {
+      job& j = owner->jobs_.at(id);
+      const status s = owner->store_->open(j.sequence);
+      j.open = static_cast<bool>(s);
+      j.reserved = 0;
+      return s;
+    }
+    status reserve(request_id id, std::uint32_t tokens) {
+      job& j = owner->jobs_.at(id);
+      const status s = owner->store_->reserve(j.sequence, j.reserved + tokens - owner->store_->length(j.sequence));
+      if (s) j.reserved += tokens;
+      return s;
+    }
+    void release(request_id id) {
+      job& j = owner->jobs_.at(id);
+      if (std::exchange(j.open, false)) owner->store_->close(j.sequence);
+    }
+    status fits(std::uint32_t tokens) requires requires(const Store& s) {
+      { s.fits(tokens) } -> std::same_as<status>;
+    }
+    { return std::as_const(*owner->store_).fits(tokens); }
+  };
+
+  /// Something to tell: an error, or a row of logits to draw from.
+  struct event {
+    request_id id = 0;
+    status why{};
+    std::size_t row = 0;
+    bool drawn = false;
+  };
+
+  /// Jobs that end while their callbacks may be running live until the outermost call returns.
+  class scope {
+   public:
+    explicit scope(engine& e) : engine_(e) { ++e.depth_; }
+    scope(engine& e, bool& flag) : engine_(e), flag_(&flag) { ++e.depth_, flag = true; }
+    ~scope() {
+      if (flag_) *flag_ = false;
+      if (--engine_.depth_ == 0) engine_.ended_.clear();
+    }
+    scope(const scope&) = delete;
+    scope& operator=(const scope&) = delete;
+
+   private:
+    engine& engine_;
+    bool* flag_ = nullptr;
+  };
+
+  void compute(const schedule::step& step) {
+    inputs_.clear();
+    ids_.clear();
+    for (const schedule::entry& e : step.entries) {
+      const auto at = jobs_.find(e.id);
+      if (at == jobs_.end()) continue;
+      const job& j = at->second;
+      ids_.push_back(e.id);
+      inputs_.push_back({j.sequence, e.begin, std::span(j.g.prompt).subspan(e.begin, e.count), e.wants_logits});
+    }
+    const std::size_t width = model_->vocabulary();
+    if (inputs_.empty()) return;
+    const status all = model_->step(*store_, inputs_, logits_.data());
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      status s = all;
+      if (!all && inputs_.size() > 1)  // find whose fault it is: each alone
+        s = model_->step(*store_, std::span<const model_input>(inputs_).subspan(i, 1), logits_.data() + row * width);
+      if (s) s = store_->commit(inputs_[i].sequence, static_cast<std::uint32_t>(inputs_[i].tokens.size()));
+      const request_id id = ids_[i];
+      if (!s) static_cast<void>(scheduler_.cancel(id));
+      if (!s || inputs_[i].wants_logits) events_.push_back({id, s, row});
+      row += inputs_[i].wants_logits;
+    }
+  }
+
+  void deliver() {
+    while (next_event_ < events_.size()) {
+      event& e = events_[next_event_];
+      const request_id id = e.id;
+      const auto at = jobs_.find(id);
+      if (at == jobs_.end()) {  // cancelled by a callback
+        ++next_event_;
+      } else if (!e.why) {
+        ++next_event_;
+        end(id, ending::failed, e.why);
+      } else if (!e.drawn) {
+        draw(e, at->second);
+      } else {
+        ++next_event_;
+        if (scheduler_.find(id) == nullptr) end(id, ending::length, {});
+      }
+    }
+  }
+  void draw(event& e, job& j) {
+    const request_id id = e.id;
+    const std::span<const float> logits(logits_.data() + e.row * model_->vocabulary(), model_->vocabulary());
+    const std::int32_t token = j.g.sampler ? j.g.sampler(logits, j.generated()) : greedy(logits);
+    if (jobs_.count(id) == 0) return;  // the sampler cancelled it
+    const bool stop = std::find(j.g.stop.begin(), j.g.stop.end(), token) != j.g.stop.end();
+    if (token < 0 || static_cast<std::uint32_t>(token) >= model_->vocabulary() || stop) {
+      ++next_event_;
+      static_cast<void>(scheduler_.finish(id));
+      if (stop) return end(id, ending::stop, {});
+      return end(id, ending::failed,
+                 {errc::out_of_range, "sampled token", token, 0, std::int64_t{model_->vocabulary()} - 1});
+    }
+    j.g.prompt.push_back(token);
+    static_cast<void>(scheduler_.token(id));
+    e.drawn = true;
+    if (j.g.on_token) j.g.on_token(id, token);
+  }
+  void end(request_id id, ending how, const status& why) {
+    auto node = jobs_.extract(id);
+    if (!node) return;
+    const job& j = node.mapped();
+    ended_.push_back(std::move(node));
+    if (j.g.on_done) j.g.on_done(id, {how, why, j.generated()});
+  }
+
+  using job_map = std::unordered_map<request_id, job>;
+
+  M* model_;
+  Store* store_;
+  job_map jobs_;
+  cache cache_;
+  schedule::scheduler<cache, P> scheduler_;
+  std::vector<float> logits_;  ///< [seats][vocabulary]
+  std::vector<model_input> inputs_;
+  std::vector<request_id> ids_;  ///< whose inputs
+  std::optional<schedule::step> step_;
+  std::vector<event> events_;
+  std::vector<typename job_map::node_type> ended_;
+  std::size_t next_event_ = 0;
+  request_id last_id_ = 0;
+  int depth_ = 0;
+  bool stepping_ = false;
+
+ public:
+  using scheduler_type = schedule::scheduler<cache, P>;
+  /// Counters, limits, policy and refusals. Not to be stepped or submitted to from outside.
+  const scheduler_type& scheduling() const noexcept { return scheduler_; }
+};
+
+}  // namespace quire::inline v0::serve
