@@ -128,7 +128,7 @@ class store {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
     if (tokens == 0) return {};
-    if (!covered(s, s.length + tokens)) return {errc::out_of_range, "tokens to commit", tokens, 0, reserved(s) - s.length};
+    if (tokens > reserved(s) - s.length) return {errc::out_of_range, "tokens to commit", tokens, 0, reserved(s) - s.length};
     s.length += tokens;
     s.raw_tile = (s.length - 1) / tile_tokens;
     ++s.steps;
@@ -249,7 +249,6 @@ class store {
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) tiles = std::min(tiles, s.pages[g].size());
     return std::min(options_.max_tokens, static_cast<std::uint32_t>(tiles) * tile_tokens + tile_tokens - 1);
   }
-  bool covered(const entry& s, std::uint32_t length) const noexcept { return length <= reserved(s); }
 
   std::uint32_t new_tail() noexcept {
     page_pool& tails = pools_[L::max_groups];
