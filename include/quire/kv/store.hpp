@@ -96,7 +96,7 @@ class store {
     if (!known(sequence) || tokens == 0) return d;
     const entry& s = sequences_[sequence];
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      const std::uint32_t want = tiles_filled(s.length + tokens), have = static_cast<std::uint32_t>(s.pages[g].size());
+      const std::uint32_t want = tiles_filled(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.pages[g].size());
       d.pages[g] = want > have ? want - have : 0;
     }
     d.pages[L::max_groups] = s.tail == absent;
