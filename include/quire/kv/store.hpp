@@ -240,7 +240,10 @@ class store {
     return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};
   }
   status no_rewind(const entry& s, std::uint32_t length) const noexcept {
-    const std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
+    std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)  // from here on no query sees a dropped tile
+      if (const visibility v = layout_.group_sees(g); v.limited() && s.kept_from[g] > tiles_touched(v.sinks))
+        low = std::max(low, s.kept_from[g] * tile_tokens + v.window - 1);
     return {errc::not_rewindable, "length", length, low, s.length};
   }
   std::uint32_t reserved(const entry& s) const noexcept {
