@@ -96,7 +96,7 @@ class store {
     if (!known(sequence) || tokens == 0) return d;
     const entry& s = sequences_[sequence];
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      const std::uint32_t want = tiles_filled(s.length + tokens), have = static_cast<std::uint32_t>(s.pages[g].size());
+      const std::uint32_t want = tiles_filled(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.pages[g].size());
       d.pages[g] = want > have ? want - have : 0;
     }
     d.pages[L::max_groups] = s.tail == absent;
@@ -128,7 +128,7 @@ class store {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
     if (tokens == 0) return {};
-    if (!covered(s, s.length + tokens)) return {errc::out_of_range, "tokens to commit", tokens, 0, reserved(s) - s.length};
+    if (tokens > reserved(s) - s.length) return {errc::out_of_range, "tokens to commit", tokens, 0, reserved(s) - s.length};
     s.length += tokens;
     s.raw_tile = (s.length - 1) / tile_tokens;
     ++s.steps;
@@ -240,7 +240,10 @@ class store {
     return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};
   }
   status no_rewind(const entry& s, std::uint32_t length) const noexcept {
-    const std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
+    std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)  // from here on no query sees a dropped tile
+      if (const visibility v = layout_.group_sees(g); v.limited() && s.kept_from[g] > tiles_touched(v.sinks))
+        low = std::max(low, s.kept_from[g] * tile_tokens + v.window - 1);
     return {errc::not_rewindable, "length", length, low, s.length};
   }
   std::uint32_t reserved(const entry& s) const noexcept {
@@ -249,7 +252,6 @@ class store {
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) tiles = std::min(tiles, s.pages[g].size());
     return std::min(options_.max_tokens, static_cast<std::uint32_t>(tiles) * tile_tokens + tile_tokens - 1);
   }
-  bool covered(const entry& s, std::uint32_t length) const noexcept { return length <= reserved(s); }
 
   std::uint32_t new_tail() noexcept {
     page_pool& tails = pools_[L::max_groups];

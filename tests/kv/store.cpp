@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quire/kv/store.hpp"
+
+#include <memory>
+#include <random>
+
+#include "catch.hpp"
+#include "kv/scribe.hpp"
+#include "quire/kv/codec/integer.hpp"
+#include "quire/kv/layout/head_split.hpp"
+
+using namespace quire;
+
+namespace {
+
+using int4 = kv::codec_pair<kv::integer<4, kv::group::column>, kv::integer<4, kv::group::row>>;
+
+/// What a store promises, said as plainly as possible: a tile is a counted object, a dropped tile is null.
+template <kv::Layout L>
+class shadow {
+ public:
+  static constexpr bool raw = std::is_same_v<typename L::sealed_pair, typename L::raw_pair>;
+  struct counted {
+    std::uint32_t& used;
+    explicit counted(std::uint32_t& u) : used(u) { ++used; }
+    ~counted() { --used; }
+    counted(const counted&) = delete;
+    counted& operator=(const counted&) = delete;
+  };
+  struct sequence {
+    bool live = false, tail = false;
+    std::uint32_t length = 0;
+    std::int64_t exact = -1;  // tile whose exact rows the tail holds
+    std::vector<std::shared_ptr<counted>> tiles[L::max_groups];
+  };
+
+  shadow(const L& layout, const kv::store_options<L>& o) : layout_(layout), options_(o), sequences(o.sequences) {}
+  ~shadow() { sequences.clear(); }
+
+  errc open(std::uint32_t& s) {
+    for (s = 0; s < sequences.size(); ++s)
+      if (!sequences[s].live) return sequences[s].live = true, errc::ok;
+    return errc::out_of_pages;
+  }
+  void close(std::uint32_t s) {
+    if (known(s)) sequences[s] = {};
+  }
+  bool known(std::uint32_t s) const { return s < sequences.size() && sequences[s].live; }
+  std::uint32_t free(std::uint32_t pool) const {
+    if (pool < L::max_groups) return options_.pages[pool] - used_[pool];
+    std::uint32_t tails = 0;
+    for (const auto& s : sequences) tails += s.tail;
+    return options_.sequences - tails;
+  }
+  std::array<std::uint64_t, L::max_groups + 1> need(std::uint32_t s, std::uint32_t tokens) const {
+    std::array<std::uint64_t, L::max_groups + 1> d{};
+    if (!known(s) || tokens == 0) return d;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
+      const std::uint64_t want = std::min<std::uint64_t>(std::uint64_t{sequences[s].length} + tokens, 0xffffffffu) / 64, have = sequences[s].tiles[g].size();
+      d[g] = want > have ? want - have : 0;
+    }
+    d[L::max_groups] = !sequences[s].tail;
+    return d;
+  }
+  errc reserve(std::uint32_t s, std::uint32_t tokens) {
+    if (!known(s)) return errc::unknown_sequence;
+    if (std::uint64_t{sequences[s].length} + tokens > options_.max_tokens) return errc::out_of_range;
+    const auto d = need(s, tokens);
+    for (std::uint32_t p = 0; p < d.size(); ++p)
+      if (d[p] > free(p)) return errc::out_of_pages;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      for (std::uint64_t i = 0; i < d[g]; ++i) sequences[s].tiles[g].push_back(std::make_shared<counted>(used_[g]));
+    if (tokens != 0) sequences[s].tail = true;
+    return errc::ok;
+  }
+  errc commit(std::uint32_t at, std::uint32_t tokens) {
+    if (!known(at)) return errc::unknown_sequence;
+    sequence& s = sequences[at];
+    if (tokens == 0) return errc::ok;
+    const std::uint64_t room = s.tail ? std::min<std::uint64_t>(options_.max_tokens, s.tiles[0].size() * 64 + 63) : 0;
+    if (std::uint64_t{s.length} + tokens > room) return errc::out_of_range;
+    s.length += tokens;
+    s.exact = (s.length - 1) / 64;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      for (std::uint32_t t = 0; t < s.length / 64; ++t)
+        if (unseen(g, s.length, t)) s.tiles[g][t] = nullptr;
+    return errc::ok;
+  }
+  errc fork(std::uint32_t from, std::uint32_t& to) {
+    if (!known(from)) return errc::unknown_sequence;
+    if (sequences[from].tail && free(L::max_groups) == 0) return errc::out_of_pages;
+    if (const errc e = open(to); e != errc::ok) return e;
+    sequences[to] = sequences[from];
+    for (auto& table : sequences[to].tiles)
+      if (table.size() > sequences[to].length / 64) table.resize(sequences[to].length / 64);
+    return errc::ok;
+  }
+  errc truncate(std::uint32_t at, std::uint32_t length) {
+    if (!known(at)) return errc::unknown_sequence;
+    sequence& s = sequences[at];
+    if (length > s.length) return errc::out_of_range;
+    if (length == s.length) return errc::ok;
+    if (!rewindable(s, length)) return errc::not_rewindable;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) s.tiles[g].resize(length / 64);
+    s.exact = length % 64 != 0 ? length / 64 : -1;
+    s.length = length;
+    return errc::ok;
+  }
+  bool rewindable(const sequence& s, std::uint32_t length) const {
+    const std::uint32_t tile = length / 64;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      for (std::uint32_t t = 0; t < tile; ++t)
+        if (!s.tiles[g][t] && !unseen(g, length, t)) return false;
+    if (length % 64 == 0 || s.exact == tile) return true;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      if (!s.tiles[g][tile]) return false;
+    return raw;
+  }
+  std::size_t bytes(std::uint32_t at) const {
+    const sequence& s = sequences[at];
+    std::size_t bytes = s.tail ? kv::tail_bytes(layout_) : 0;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      for (const auto& t : s.tiles[g]) bytes += t ? kv::page_bytes(layout_, g) : 0;
+    return bytes;
+  }
+
+ private:
+  /// Token by token: no query from `length` on sees anything of the tile.
+  bool unseen(std::uint32_t g, std::uint32_t length, std::uint32_t t) const {
+    const kv::visibility v = layout_.group_sees(g);
+    return v.limited() && t * 64 >= v.sinks && std::int64_t{t} * 64 + 63 <= std::int64_t{length} - v.window;
+  }
+
+  L layout_;
+  kv::store_options<L> options_;
+  std::uint32_t used_[L::max_groups] = {};
+
+ public:
+  std::vector<sequence> sequences;
+};
+
+/// Whether store and model agree in everything that can be asked; `reason` says where not.
+template <kv::Layout L>
+bool agree(const kv::store<L>& store, const shadow<L>& model, const char*& reason) {
+  reason = "check()";
+  if (!store.check()) return false;
+  for (std::uint32_t p = 0; p <= L::max_groups; ++p)
+    if (reason = "free_pages", store.free_pages(p) != model.free(p)) return false;
+  for (std::uint32_t s = 0; s < model.sequences.size(); ++s) {
+    const auto& m = model.sequences[s];
+    if (reason = "known", store.known(s) != m.live) return false;
+    if (reason = "length", store.length(s) != m.length) return false;
+    if (reason = "bytes", store.bytes(s) != model.bytes(s)) return false;
+    if (m.tail && m.tiles[0].size() == m.length / 64)
+      if (reason = "sequence_bytes", store.bytes(s) != kv::sequence_bytes(store.layout(), m.length)) return false;
+  }
+  return true;
+}
+
+template <kv::Layout L>
+void wander(const L& layout, std::uint32_t operations, unsigned seed) {
+  kv::store_options<L> options{.sequences = 8, .max_tokens = 700};
+  options.pages[0] = 36;
+  if constexpr (L::max_groups > 1) options.pages[1] = 20;
+  kv::store<L> store(layout, options);
+  shadow<L> model(layout, options);
+  std::mt19937 random(seed);
+  const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+  std::uint32_t refused[16] = {}, done = 0;
+  const char* reason = "";
+  for (std::uint32_t i = 0; i < operations; ++i) {
+    const std::uint32_t s = below(40) == 0 ? 8 + below(3) * 1000000 : below(8), dice = below(100);
+    const std::uint32_t length = store.length(s);
+    errc want = errc::ok, got = errc::ok;
+    const char* name = "";
+    status answer{};
+    if (dice < 8) {
+      std::uint32_t a = 77, b = 0;
+      name = "open", want = model.open(b), answer = store.open(a);
+      if (answer ? a != b : a != 77) want = errc::corrupt;
+    } else if (dice < 12) {
+      name = "close", model.close(s), store.close(s);
+    } else if (dice < 42) {
+      const std::uint32_t n = below(30) == 0 ? 0xffffffffu - below(800) : below(20) == 0 ? 0 : below(10) == 0 ? below(800) : 1 + below(90);
+      const auto demand = store.need(s, n);
+      const auto expected = model.need(s, n);
+      bool fit = true;
+      for (std::uint32_t p = 0; p < expected.size(); ++p) {
+        if (demand.pages[p] != expected[p]) want = errc::corrupt, name = "need";
+        fit = fit && expected[p] <= model.free(p);
+      }
+      if (store.fits(demand) != fit) want = errc::corrupt, name = "fits";
+      if (want == errc::ok) name = "reserve", want = model.reserve(s, n), answer = store.reserve(s, n);
+      if (want == errc::out_of_pages && fit) want = errc::corrupt, name = "fits promised what reserve refused";
+    } else if (dice < 72) {
+      const std::uint32_t n = below(30) == 0 ? 0xffffffffu - below(800) : below(20) == 0 ? 0 : 1 + below(90);
+      name = "commit", want = model.commit(s, n), answer = store.commit(s, n);
+    } else if (dice < 78) {
+      std::uint32_t a = 77, b = 0;
+      name = "fork", want = model.fork(s, b), answer = store.fork(s, a);
+      if (answer ? a != b : a != 77) want = errc::corrupt;
+    } else {
+      const std::uint32_t to = below(20) == 0 ? length + 1 + below(500) : below(3) == 0 ? below(length + 1) / 64 * 64 : length - std::min(length, below(100));
+      name = "truncate", want = model.truncate(s, to), answer = store.truncate(s, to);
+      if (answer.code == errc::not_rewindable)
+        for (std::int64_t l = answer.low; l <= answer.high; ++l)
+          if (!model.rewindable(model.sequences[s], static_cast<std::uint32_t>(l)) && l != answer.high) want = errc::corrupt, name = "the range truncate names";
+    }
+    got = answer.code;
+    if (!answer && (answer.what == nullptr || *answer.what == 0 || (answer.value >= answer.low && answer.value <= answer.high))) {
+      if (answer.code != errc::unknown_sequence) name = "a refusal whose value lies in the allowed range", want = errc::corrupt;
+    }
+    answer ? ++done : ++refused[static_cast<int>(got)];
+    const bool same = agree(store, model, reason);
+    if (got != want || !same) {
+      INFO("operation " << i << ": " << name << " on sequence " << s << " of length " << length << ": " << describe(answer) << ", expected "
+                        << quire::name(want) << "; " << (same ? "states agree" : reason));
+      FAIL();
+    }
+  }
+  INFO("done " << done);
+  CHECK(done > operations / 3);  // the walk neither starves nor only succeeds
+  for (errc e : {errc::out_of_pages, errc::unknown_sequence, errc::out_of_range}) CHECK(refused[static_cast<int>(e)] > operations / 1000);
+  if (!shadow<L>::raw || layout.groups() > 1) CHECK(refused[static_cast<int>(errc::not_rewindable)] > operations / 1000);
+  for (std::uint32_t s = 0; s < 8; ++s) store.close(s);
+  CHECK(store.free_pages(0) == options.pages[0]);
+  CHECK(store.free_pages(L::max_groups) == 8);
+}
+
+constexpr extents tiny{1, 2, 8};
+constexpr std::uint8_t first_keeps_all[] = {1, 0};
+
+}  // namespace
+
+TEST_CASE("a million random operations leave a paged store as the model says") {
+  wander(kv::paged<kv::raw_bf16>(tiny), 500000, 1);
+  wander(kv::paged<int4>(tiny), 500000, 2);
+}
+
+TEST_CASE("a million random operations leave a head split store as the model says") {
+  const kv::head_classes classes(tiny, first_keeps_all);
+  wander(kv::head_split<kv::raw_bf16>(tiny, classes, {.sinks = 70, .window = 100}), 400000, 3);
+  wander(kv::head_split<int4>(tiny, classes, {.sinks = 64, .window = 128}), 400000, 4);
+  wander(kv::head_split<int4>(tiny, classes, {.sinks = 0, .window = 1}), 200000, 5);
+}
+
+TEST_CASE("contents survive forks truncation and growth again") {
+  const kv::head_classes classes({2, 2, 8}, std::vector<std::uint8_t>{1, 0, 0, 1});
+  const kv::retain::sinks_window streaming{.sinks = 64, .window = 100};
+  const auto all = [](const auto& layout, unsigned seed) {
+    kv_test::scribe book(layout, 4, 800);
+    std::mt19937 random(seed);
+    const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+    std::uint32_t rewound = 0, forked = 0, sealed = 0;
+    for (int i = 0; i < 400; ++i) {
+      const std::uint32_t s = below(4);
+      switch (below(8)) {
+        case 0: book.open(); break;
+        case 1: forked += book.fork(s); break;
+        case 2: if (below(3) == 0) book.close(s); break;
+        case 3: case 4: rewound += book.truncate(s, book.store.length(s) - std::min(book.store.length(s), below(160))); break;
+        default: book.append(s, 1 + below(150));
+      }
+      for (std::uint32_t k = 0; k < 4; ++k) sealed += book.verify(k);
+      REQUIRE(book.store.check());
+    }
+    CHECK(rewound > 10);
+    CHECK(forked > 2);
+    CHECK(sealed > 1000);
+  };
+  all(kv::paged<kv::raw_bf16>({2, 2, 8}), 1);
+  all(kv::paged<kv::raw_f32, kv::raw_f32>({2, 2, 8}), 2);
+  all(kv::paged<int4>({2, 2, 8}), 3);
+  all(kv::head_split<kv::raw_bf16>({2, 2, 8}, classes, streaming), 4);
+  all(kv::head_split<int4, kv::raw_f32>({2, 2, 8}, classes, streaming), 5);
+}
+
+TEST_CASE("a fork shares sealed pages and then goes its own way") {
+  kv_test::scribe book(kv::paged<int4>({1, 2, 8}), 3, 512);
+  book.open();
+  book.append(0, 150);
+  const std::uint32_t before = book.store.free_pages(0);
+  REQUIRE(book.fork(0));
+  CHECK(book.store.free_pages(0) == before);
+  const auto v = book.store.view();
+  CHECK(v.sealed(0, 0, 1, 1) == v.sealed(1, 0, 1, 1));
+  CHECK(v.tail(0, 0, 1) != v.tail(1, 0, 1));
+  book.append(0, 60);
+  book.append(1, 60);
+  CHECK(book.store.view().sealed(0, 0, 1, 2) != book.store.view().sealed(1, 0, 1, 2));
+  CHECK(std::memcmp(book.store.view().sealed(0, 0, 1, 2), book.store.view().sealed(1, 0, 1, 2), book.store.layout().sealed().key_bytes(8)) != 0);
+  book.store.close(0);
+  book.verify(1);
+  CHECK(book.store.free_pages(0) == book.store.options().pages[0] - 3);
+}
+
+TEST_CASE("raw layouts rewind to any length") {
+  kv_test::scribe book(kv::paged<kv::raw_f16, kv::raw_f16>({1, 2, 8}), 1, 512);
+  for (std::uint32_t to = 0; to <= 300; ++to) {
+    book.open();
+    book.append(0, 300);
+    REQUIRE(book.truncate(0, to));
+    book.verify(0);
+    book.append(0, 70);
+    book.verify(0);
+    book.close(0);
+  }
+}
+
+TEST_CASE("quantized layouts rewind to tile boundaries or inside the newest tile and name that range") {
+  kv_test::scribe book(kv::paged<int4>({1, 2, 8}), 1, 512);
+  for (std::uint32_t length : {128u, 129u, 180u, 191u, 192u})
+    for (std::uint32_t to = 0; to <= length; ++to) {
+      book.open();
+      book.append(0, length);
+      const std::uint32_t newest = (length - 1) / 64 * 64;
+      const status s = book.store.truncate(0, to);
+      CAPTURE(length, to, describe(s));
+      REQUIRE(static_cast<bool>(s) == (to % 64 == 0 || to >= newest));
+      if (!s) REQUIRE(s == status{errc::not_rewindable, "length", to, newest, length});
+      if (!s) REQUIRE(book.store.length(0) == length);
+      book.store.close(0);
+      book.forget(0);
+    }
+  book.open();
+  book.append(0, 200);
+  REQUIRE(book.truncate(0, 128));  // the exact rows of tile 1 are gone: only boundaries are left
+  REQUIRE(book.store.truncate(0, 100) == status{errc::not_rewindable, "length", 100, 128, 128});
+  REQUIRE(book.truncate(0, 64));
+  book.append(0, 90);
+  REQUIRE(book.truncate(0, 130));
+  book.verify(0);
+}
+
+TEST_CASE("a head split refuses to rewind where dropped tiles are needed") {
+  const kv::head_classes classes(tiny, first_keeps_all);
+  using L = kv::head_split<kv::raw_bf16>;
+  kv_test::scribe book(L(tiny, classes, {.sinks = 64, .window = 100}), 1, 1024);
+  book.open();
+  book.append(0, 600);  // the next query sees positions 501 on: tiles 1..6 of the streaming group are gone
+  for (std::uint32_t to : {599u, 576u, 550u, 547u}) {
+    kv_test::scribe again(L(tiny, classes, {.sinks = 64, .window = 100}), 1, 1024);
+    again.open();
+    again.append(0, 600);
+    CAPTURE(to);
+    CHECK(again.truncate(0, to));
+    again.verify(0);
+  }
+  for (std::uint32_t to : {546u, 512u, 300u, 129u}) {
+    const status s = book.store.truncate(0, to);
+    CAPTURE(to, describe(s));
+    CHECK(s == status{errc::not_rewindable, "length", to, 576, 600});
+  }
+  CHECK(book.truncate(0, 128 - 64));  // sinks and nothing else
+  book.verify(0);
+  book.append(0, 500);
+  book.verify(0);
+}
+
+TEST_CASE("every failing call names what was wrong") {
+  kv::store<kv::paged<int4>> store(kv::paged<int4>(tiny), {.sequences = 2, .max_tokens = 300, .pages = {3}});
+  std::uint32_t a = 9, b = 9, c = 9;
+  CHECK(store.reserve(0, 1) == status{errc::unknown_sequence, "sequence", 0, 0, 1});
+  REQUIRE(store.open(a));
+  REQUIRE(store.open(b));
+  CHECK(store.open(c) == status{errc::out_of_pages, "sequences", 3, 0, 2});
+  CHECK(c == 9);
+  CHECK(store.reserve(a, 301) == status{errc::out_of_range, "tokens of the sequence", 301, 1, 300});
+  CHECK(store.reserve(a, 256) == status{errc::out_of_pages, "pages", 4, 0, 3});
+  CHECK(store.commit(a, 1) == status{errc::out_of_range, "tokens to commit", 1, 0, 0});
+  REQUIRE(store.reserve(a, 70));
+  CHECK(store.commit(a, 128) == status{errc::out_of_range, "tokens to commit", 128, 0, 127});
+  REQUIRE(store.commit(a, 70));
+  CHECK(store.commit(a, 0xffffffffu - 10) == status{errc::out_of_range, "tokens to commit", 0xffffffffu - 10, 0, 57});
+  CHECK(store.truncate(a, 71) == status{errc::out_of_range, "length", 71, 0, 70});
+  CHECK(store.fork(7, c) == status{errc::unknown_sequence, "sequence", 7, 0, 1});
+  CHECK(store.fork(a, c).code == errc::out_of_pages);
+  CHECK(store.bytes(7) == 0);
+  CHECK(store.length(7) == 0);
+  store.close(7);
+  CHECK(store.check());
+}
+
+TEST_CASE("steps of at most a chunk fit into what pages_for gives") {
+  const kv::head_classes classes(tiny, first_keeps_all);
+  for (std::uint32_t sinks : {0u, 1u, 64u, 70u, 200u})
+    for (std::uint32_t window : {1u, 64u, 100u, 333u})
+      for (std::uint32_t chunk : {1u, 63u, 64u, 100u, 512u}) {
+        const kv::head_split<int4> layout(tiny, classes, {.sinks = sinks, .window = window});
+        kv::store store(layout, kv::pages_for(layout, 2, 1500, chunk));
+        std::uint32_t s[2];
+        REQUIRE(store.open(s[0]));
+        REQUIRE(store.open(s[1]));
+        CAPTURE(sinks, window, chunk);
+        for (std::uint32_t at = 0; at < 1500;) {
+          const std::uint32_t n = std::min(chunk, 1500 - at);
+          for (std::uint32_t i : s) {
+            if (!store.reserve(i, n) || !store.commit(i, n)) FAIL("refused at " << at);
+            if (store.bytes(i) != kv::sequence_bytes(layout, at + n)) FAIL("bytes differ from the formula at " << at + n);
+          }
+          at += n;
+        }
+        REQUIRE(store.check());
+      }
+}
