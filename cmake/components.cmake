@@ -2,6 +2,7 @@
 # (Google Highway, threads). Nothing here sets a global flag, a language standard or -march for the consumer.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+option(QUIRE_INSTALL "Install the headers and the package files" ${PROJECT_IS_TOP_LEVEL})
 
 file(GLOB_RECURSE quire_headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} include/quire/*.hpp)
 set(quire_cpu_headers ${quire_headers})
@@ -15,23 +16,26 @@ foreach(component IN ITEMS core cpu)
   set_target_properties(quire_${component} PROPERTIES EXPORT_NAME ${component})
   target_compile_features(quire_${component} INTERFACE cxx_std_20)
   target_sources(quire_${component} INTERFACE FILE_SET HEADERS BASE_DIRS include FILES ${quire_${component}_headers})
-  install(TARGETS quire_${component} EXPORT quire-${component} FILE_SET HEADERS)
-  install(EXPORT quire-${component} NAMESPACE quire:: DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
+  if(QUIRE_INSTALL)
+    install(TARGETS quire_${component} EXPORT quire-${component} FILE_SET HEADERS)
+    install(EXPORT quire-${component} NAMESPACE quire:: DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
+  endif()
 endforeach()
 
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 find_package(Threads REQUIRED)
 target_link_libraries(quire_core INTERFACE Threads::Threads)
+target_link_libraries(quire_cpu INTERFACE quire_core quire_highway::quire_highway)  # by name: the package asks for it itself
 find_package(quire_highway QUIET)
-if(TARGET quire_highway::quire_highway)
-  target_link_libraries(quire_cpu INTERFACE quire_core quire_highway::quire_highway)
-else()
+if(NOT TARGET quire_highway::quire_highway)
   message(STATUS "quire: Google Highway not found (Debian: libhwy-dev); quire::cpu is not usable in this build")
 endif()
 
-configure_package_config_file(cmake/quireConfig.cmake.in quireConfig.cmake
-  INSTALL_DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
-write_basic_package_version_file(quireConfigVersion.cmake VERSION ${PROJECT_VERSION}
-  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/quireConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/quireConfigVersion.cmake
-  cmake/Findquire_highway.cmake DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
+if(QUIRE_INSTALL)
+  configure_package_config_file(cmake/quireConfig.cmake.in quireConfig.cmake
+    INSTALL_DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
+  write_basic_package_version_file(quireConfigVersion.cmake VERSION ${PROJECT_VERSION}
+    COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/quireConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/quireConfigVersion.cmake
+    cmake/Findquire_highway.cmake DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/quire)
+endif()

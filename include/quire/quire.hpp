@@ -2,6 +2,10 @@
 // Every host header, for first contact; programs include what they use.
 #pragma once
 
+#include "attention/plan.hpp"
+#include "attention/problem.hpp"
+#include "attention/reference.hpp"
+#include "attention/sink.hpp"
 #include "core/config.hpp"
 #include "core/deal.hpp"
 #include "core/executor.hpp"
@@ -9,3 +13,16 @@
 #include "core/number.hpp"
 #include "core/softmax.hpp"
 #include "core/status.hpp"
+#include "kv/codec.hpp"
+#include "kv/codec/hadamard.hpp"
+#include "kv/codec/integer.hpp"
+#include "kv/codec/raw.hpp"
+#include "kv/layout.hpp"
+#include "kv/layout/head_split.hpp"
+#include "kv/layout/paged.hpp"
+#include "kv/pool.hpp"
+#include "kv/retain/all.hpp"
+#include "kv/retain/sinks_window.hpp"
+#include "kv/run.hpp"
+#include "kv/store.hpp"
+#include "kv/view.hpp"

@@ -15,6 +15,9 @@ inline constexpr std::uint32_t tile_tokens = 64;
 inline constexpr std::uint32_t piece_tiles = 4;
 inline constexpr std::uint32_t piece_tokens = tile_tokens * piece_tiles;
 
+/// Largest head the kernels and codecs serve; head sizes are multiples of 8.
+inline constexpr std::uint32_t max_head_dim = 256;
+
 /// What a cache holds for each token: `layers` × `kv_heads` keys and values of `head_dim` elements.
 struct extents {
   std::uint32_t layers = 1;

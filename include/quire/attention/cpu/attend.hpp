@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer of attention for a step: append, fold the pieces dealt to each worker, merge along the fixed tree. Decode and
+// chunked prefill are the same call; results are bit-identical for any number of workers, chunking and batch.
+#pragma once
+
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "append.hpp"
+#include "fold.hpp"
+
+namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
+
+/// What one layer's call reads and writes. Rows are f32; q and out [rows][q_heads·dim], k and v [rows][kv_heads·dim], after
+/// rotary embedding. `spans` name the rows of each sequence; their tokens are reserved in the store but not committed.
+template <kv::Layout L>
+struct layer_call {
+  kv::store_view<L> view;
+  problem shape;
+  std::uint32_t layer = 0;
+  std::span<const query_span> spans;
+  const float *q = nullptr, *k = nullptr, *v = nullptr;
+  std::size_t ldq = 0, ldkv = 0;   ///< floats between rows
+  float* out = nullptr;
+  std::size_t ldo = 0;
+};
+
+/// Scratch of `attend` for up to `rows` query rows a step and sequences of up to `max_tokens`. Made once, no allocation
+/// later. One step at a time. throws: std::bad_alloc.
+template <kv::Layout L>
+class workspace {
+ public:
+  static constexpr std::uint32_t split_items = 2;   ///< a worker shares at most its first and its last item with others
+
+  workspace(const L& layout, const problem& p, std::uint32_t workers, std::uint32_t rows, std::uint32_t sequences, std::uint32_t max_tokens)
+      : workers_(workers),
+        depth_(2 * static_cast<std::uint32_t>(std::bit_width(tiles_touched(max_tokens) / piece_tiles + 1)) + 2),
+        rows_(item_rows(p)),
+        dim_(p.dim_v) {
+    const std::size_t states = depth_ * split_items * rows_ * (sizeof(softmax_state) + dim_ * sizeof(float));
+    fold_bytes_ = round_up(piece_folder<L>::scratch_bytes(p, rows_), 64);
+    seal_bytes_ = round_up(std::size_t{p.dim_k} * tile_tokens * sizeof(float), 64);
+    worker_bytes_ = fold_bytes_ + seal_bytes_ + round_up(states, 64);
+    const extents e = layout.extent();
+    staging_bytes_ = (tiles_touched(rows) + sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
+    bytes_ = worker_bytes_ * workers + staging_bytes_;
+    memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
+    std::memset(memory_.get(), 0, bytes_);  // staging columns past a chunk's end are multiplied by zero: keep them finite
+    shares_.resize(workers * split_items);
+    for (share& s : shares_) s.nodes.resize(depth_);
+  }
+  std::size_t bytes() const noexcept { return bytes_; }
+  /// Whether a key or value row since the last call held NaN or infinity.
+  bool take_not_finite() noexcept { return not_finite_.exchange(false); }
+
+ private:
+  template <kv::Layout M, ScoreSink Sink>
+  friend void attend(const team&, const layer_call<M>&, workspace<M>&, const Sink&);
+
+  /// Subtrees of one item that one worker folded; `item` numbers items in plan order.
+  struct share {
+    std::uint32_t item = ~0u, count = 0;
+    bool first = false;   ///< holds the item's first live piece: this worker merges and writes the output
+    std::vector<tree_node> nodes;
+  };
+  struct aligned_delete {
+    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{64}); }
+  };
+  std::byte* fold_scratch(std::uint32_t w) noexcept { return memory_.get() + w * worker_bytes_; }
+  float* seal_scratch(std::uint32_t w) noexcept { return reinterpret_cast<float*>(fold_scratch(w) + fold_bytes_); }
+  std::byte* staging() noexcept { return memory_.get() + workers_ * worker_bytes_; }
+  row_states states(std::uint32_t w, std::uint32_t which, std::uint32_t level) noexcept {
+    auto* base = reinterpret_cast<float*>(fold_scratch(w) + fold_bytes_ + seal_bytes_);
+    base += (which * depth_ + level) * rows_ * (dim_ + 2);
+    return {reinterpret_cast<softmax_state*>(base), base + 2 * rows_};
+  }
+  share& of(std::uint32_t w, std::uint32_t which) noexcept { return shares_[w * split_items + which]; }
+
+  std::uint32_t workers_, depth_, rows_, dim_;
+  std::size_t fold_bytes_, seal_bytes_, worker_bytes_, staging_bytes_, bytes_;
+  std::unique_ptr<std::byte, aligned_delete> memory_;
+  std::vector<share> shares_;
+  std::atomic<bool> not_finite_{false};
+};
+
+/// Finished subtrees of one item, left to right; neighbours that are siblings merge at once. Pieces nobody folded are the
+/// identity: they take part in the tree without storage or arithmetic, so skipping them changes no bit.
+class subtree_stack {
+ public:
+  struct entry {
+    tree_node node;
+    bool empty;
+  };
+  static constexpr std::uint32_t capacity = 96;   ///< four decompositions of a range of 2^24 pieces
+
+  subtree_stack(std::uint64_t next, std::uint32_t rows, std::uint32_t dim) noexcept : next_(next), rows_(rows), dim_(dim) {}
+  /// Subtrees with storage; the next one goes to states(filled()).
+  std::uint32_t filled() const noexcept { return filled_; }
+
+  /// Adds a subtree that lies at states(filled()); what the stack skips before it is the identity.
+  template <class States>
+  void push(tree_node n, States&& states) noexcept {
+    for (range gap{next_, n.pieces().begin}; !gap.empty(); gap.begin = next_) add({first_subtree(gap), true}, states);
+    add({n, false}, states);
+  }
+  /// Copies the nodes with storage to `nodes`, in the order of states(0), states(1), …
+  std::uint32_t list(tree_node* nodes) const noexcept {
+    std::uint32_t n = 0;
+    for (std::uint32_t i = 0; i < size_; ++i)
+      if (!entries_[i].empty) nodes[n++] = entries_[i].node;
+    return n;
+  }
+  /// Merges what is left as the tree does when all pieces past the end are the identity: right to left, into states(0).
+  template <class States>
+  void finish(States&& states) noexcept {
+    for (; filled_ > 1; --filled_) merge_rows(states(filled_ - 2), states(filled_ - 1), rows_, dim_);
+  }
+
+ private:
+  template <class States>
+  void add(entry e, States&& states) noexcept {
+    next_ = e.node.pieces().end;
+    filled_ += !e.empty;
+    entries_[size_++] = e;
+    while (size_ >= 2) {
+      const entry a = entries_[size_ - 2], b = entries_[size_ - 1];
+      if (a.node.level != b.node.level || a.node.index % 2 != 0) break;
+      if (!a.empty && !b.empty) merge_rows(states(filled_ - 2), states(filled_ - 1), rows_, dim_), --filled_;
+      entries_[size_ - 2] = {{a.node.level + 1, a.node.index / 2}, a.empty && b.empty};
+      --size_;
+    }
+  }
+  entry entries_[capacity];
+  std::uint64_t next_;
+  std::uint32_t size_ = 0, filled_ = 0, rows_, dim_;
+};
+
+/// out row = o / l, with the sink logit in the denominator only.
+template <kv::Layout L, ScoreSink Sink>
+void write_output(const layer_call<L>& c, const work_item& item, const row_states& s, const Sink& sink) noexcept {
+  const problem& p = c.shape;
+  const query_span& span = c.spans[item.span];
+  for (std::uint32_t r = 0; r < item.count * p.group(); ++r) {
+    const std::uint32_t head = item.head * p.group() + r % p.group(), query = item.first + r / p.group();
+    softmax_state state = s.state[r];
+    if constexpr (Sink::active) sink.row(score_tile{span.sequence, c.layer, head, query, 0}, state.m, state.l);
+    float scale = normalizer(state);
+    if (p.sink_logits) {
+      const merge_weights w = merge(state, {p.sink_logits[head], 1.0f});
+      scale = w.left * normalizer(w.state);
+    }
+    float* out = c.out + (span.row + query - span.first) * c.ldo + head * p.dim_v;
+    for (std::uint32_t i = 0; i < p.dim_v; ++i) out[i] = s.o[r * p.dim_v + i] * scale;
+  }
+}
+
+/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
+/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers.
+template <kv::Layout L, ScoreSink Sink = null_sink>
+void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
+  const problem& p = c.shape;
+  const auto each_span = [&](auto&& f) {
+    std::uint32_t staged = 0;
+    for (const query_span& s : c.spans) {
+      if (s.count == 0) continue;
+      f(s, raw_tiles<L>{c.view, w.staging(), staged});
+      staged += (s.first + s.count - 1) / tile_tokens - s.first / tile_tokens;
+    }
+  };
+  std::uint32_t unit = 0;
+  each_span([&](const query_span& s, const raw_tiles<L>& raws) {
+    for (std::uint32_t h = 0; h < p.kv_heads; ++h, ++unit)
+      if (unit % t.workers == t.worker) {
+        const std::size_t at = s.row * c.ldkv + h * p.dim_k;
+        if (!append(raws, s, c.layer, h, c.k + at, c.v + at, c.ldkv, w.seal_scratch(t.worker))) w.not_finite_.store(true, std::memory_order_relaxed);
+      }
+  });
+  for (std::uint32_t i = 0; i < w.split_items; ++i) w.of(t.worker, i).item = ~0u;
+  const std::uint64_t total = for_each_item(c.view.layout, p, c.layer, c.spans, [](const work_item&, std::uint64_t) {});
+  t.barrier();
+
+  const range mine = t.share(total);
+  piece_folder<L> folder(c.view, p, w.rows_, w.fold_scratch(t.worker));
+  std::uint32_t number = 0, staged = 0, last_span = 0;
+  for_each_item(c.view.layout, p, c.layer, c.spans, [&](const work_item& item, std::uint64_t before) {
+    const std::uint32_t id = number++;
+    for (; last_span < item.span; ++last_span) {
+      const query_span& s = c.spans[last_span];
+      if (s.count != 0) staged += (s.first + s.count - 1) / tile_tokens - s.first / tile_tokens;
+    }
+    const range here = intersect(mine, {before, before + item.pieces.count()});
+    if (here.empty()) return;
+    const query_span& s = c.spans[item.span];
+    const std::uint32_t tile = item.first / tile_tokens;
+    const raw_tiles<L> raws{c.view, w.staging(), staged};
+    const kv::head_view head = c.view.head(s.sequence, c.layer, item.head, tile, raws.at(s, c.layer, item.head, tile),
+                                           std::min(s.first + s.count, (tile + 1) * tile_tokens) - tile * tile_tokens);
+    folder.begin(item, s.sequence, c.layer, head, c.q + (s.row + item.first - s.first) * c.ldq, c.ldq);
+    const bool whole = here.size() == item.pieces.count();
+    const std::uint32_t which = before < mine.begin ? 0 : 1;
+    auto& share = w.of(t.worker, which);
+    const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
+    const std::uint32_t start = item.pieces.piece(static_cast<std::uint32_t>(here.begin - before));
+    subtree_stack stack(whole ? 0 : start, folder.rows(), p.dim_v);
+    for (std::uint64_t i = here.begin - before; i < here.end - before; ++i) {
+      const std::uint32_t piece = item.pieces.piece(static_cast<std::uint32_t>(i));
+      folder.fold(piece, states(stack.filled()), sink);
+      stack.push({0, piece}, states);
+    }
+    if (whole) {
+      stack.finish(states);
+      write_output(c, item, states(0), sink);
+    } else {
+      share.item = id, share.count = stack.list(share.nodes.data()), share.first = here.begin == before;
+    }
+  });
+  t.barrier();
+
+  for (std::uint32_t which = 0; which < w.split_items; ++which) {  // shared items: the worker with the first piece merges
+    auto& own = w.of(t.worker, which);
+    if (own.item == ~0u || !own.first) continue;
+    std::uint32_t at = 0;
+    for_each_item(c.view.layout, p, c.layer, c.spans, [&](const work_item& item, std::uint64_t) {
+      if (at++ != own.item) return;
+      const std::uint32_t rows = item.count * p.group();
+      const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
+      subtree_stack stack(0, rows, p.dim_v);
+      for (std::uint32_t i = 0; i < own.count; ++i) stack.push(own.nodes[i], states);
+      for (std::uint32_t other = t.worker + 1; other < t.workers; ++other) {
+        const auto& theirs = w.of(other, 0);
+        if (theirs.item == ~0u) continue;  // more workers than pieces: some have none
+        if (theirs.item != own.item) break;
+        for (std::uint32_t i = 0; i < theirs.count; ++i) {
+          const row_states from = w.states(other, 0, i), to = states(stack.filled());
+          std::copy_n(from.state, rows, to.state);
+          std::copy_n(from.o, rows * p.dim_v, to.o);
+          stack.push(theirs.nodes[i], states);
+        }
+      }
+      stack.finish(states);
+      write_output(c, item, states(0), sink);
+    });
+  }
+  t.barrier();
+}
+
+}  // namespace quire::inline v0::attention::cpu::inline QUIRE_ISA

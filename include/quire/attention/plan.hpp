@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <span>
+
+#include "../core/deal.hpp"
+#include "../kv/view.hpp"
+#include "problem.hpp"
+
+namespace quire::inline v0::attention {
+
+/// Consecutive query rows of one sequence in a step: rows [row, row + count) stand at positions [first, first + count).
+struct query_span {
+  std::uint32_t sequence = 0;
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  std::uint32_t row = 0;
+};
+
+/// Pieces with a token that some row of an item sees: [0, sinks) and [recent, end). Others are the identity.
+struct live_pieces {
+  std::uint32_t sinks = 0, recent = 0, end = 0;
+  QUIRE_HD constexpr std::uint32_t count() const noexcept { return sinks + (end - recent); }
+  /// The piece of ordinal i among the live ones.
+  QUIRE_HD constexpr std::uint32_t piece(std::uint32_t i) const noexcept { return i < sinks ? i : i - sinks + recent; }
+};
+
+QUIRE_HD constexpr live_pieces live_pieces_of(kv::visibility sees, std::uint32_t first_query, std::uint32_t slots) noexcept {
+  const std::uint32_t end = ceil_div(slots, piece_tiles);
+  const std::uint32_t recent = sees.window_begin(first_query) / piece_tokens;
+  const std::uint32_t sinks = ceil_div(sees.limited() ? sees.sinks : 0, piece_tokens);
+  if (recent <= sinks) return {0, 0, end};
+  return {sinks, recent < end ? recent : end, end};
+}
+
+/// The unit of planning: the query rows of one tile-aligned block of one sequence against one kv head.
+struct work_item {
+  std::uint32_t span = 0;          ///< index of its query_span
+  std::uint32_t head = 0;          ///< kv head
+  std::uint32_t first = 0, count = 0;  ///< query positions, all inside one tile
+  live_pieces pieces;
+};
+
+/// Query tokens per item: a power of two up to a tile, so that rows (tokens × group) and their states stay in L2.
+constexpr std::uint32_t block_tokens(const problem& p) noexcept {
+  const std::uint32_t rows = std::clamp<std::uint32_t>(16384 / p.dim_k, 32, 192);
+  return std::min(tile_tokens, std::bit_floor(std::max(1u, rows / p.group())));
+}
+constexpr std::uint32_t item_rows(const problem& p) noexcept { return block_tokens(p) * p.group(); }
+
+/// Visits the items of a step in a fixed order: f(item, cost of all items before it). Returns the total cost, in live
+/// pieces. Heads of one block come together, so that their tiles are read while query rows are warm.
+template <kv::Layout L, class F>
+std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, F&& f) {
+  const std::uint32_t block = block_tokens(p);
+  std::uint64_t cost = 0;
+  for (std::uint32_t s = 0; s < spans.size(); ++s) {
+    const std::uint32_t end = spans[s].first + spans[s].count;
+    for (std::uint32_t at = spans[s].first; at < end;) {
+      const std::uint32_t stop = std::min(end, (at / block + 1) * block);
+      for (std::uint32_t h = 0; h < p.kv_heads; ++h) {
+        kv::visibility sees = layout.group_sees(layout.slot(layer, h).group);
+        work_item item{s, h, at, stop - at, live_pieces_of(sees, at, at / tile_tokens + 1)};
+        f(item, cost);
+        cost += item.pieces.count();
+      }
+      at = stop;
+    }
+  }
+  return cost;
+}
+
+}  // namespace quire::inline v0::attention

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "../core/extents.hpp"
+
+namespace quire::inline v0::kv {
+
+/// Which query reads which form of a tile; part of a layout's type.
+/// causal_seal: a query reads tile i sealed exactly if its position >= the tile's end, whatever the chunking, so chunk
+///   size, swapping and recomputation never change a result.
+/// exact_prefill: queries of one prefill chunk read each other's exact rows (as the papers do); depends on the chunking.
+enum class read_rule : std::uint8_t { causal_seal, exact_prefill };
+
+/// What may be done with a layout's runs.
+struct layout_traits {
+  bool shareable = true;     ///< sealed tiles may be held by several sequences
+  bool rewindable = true;    ///< `truncate` to a tile boundary needs no dropped token
+  bool prefix_pure = true;   ///< bytes depend on prefix tokens, codec and params only: may enter a prefix index
+};
+
+/// The tokens a query may see besides causality: the first `sinks` and the `window` newest before and including itself.
+struct visibility {
+  static constexpr std::uint32_t everything = std::numeric_limits<std::uint32_t>::max();
+  std::uint32_t sinks = 0;
+  std::uint32_t window = everything;
+
+  QUIRE_HD constexpr bool limited() const noexcept { return window != everything; }
+  /// First position of the window for a query at `query`.
+  QUIRE_HD constexpr std::uint32_t window_begin(std::uint32_t query) const noexcept {
+    return limited() && query + 1 > window ? query + 1 - window : 0;
+  }
+  QUIRE_HD constexpr bool sees(std::uint32_t query, std::uint32_t key) const noexcept {
+    return key <= query && (key < sinks || key >= window_begin(query));
+  }
+  /// Whether no query at or after `query` sees any token of tile `tile`.
+  QUIRE_HD constexpr bool drops(std::uint32_t query, std::uint32_t tile) const noexcept {
+    return tile * tile_tokens >= sinks && (tile + 1) * tile_tokens <= window_begin(query);
+  }
+  friend bool operator==(const visibility&, const visibility&) = default;
+};
+
+/// A stretch of tokens of one (sequence, layer, head) that is kept one way. Kernel-visible; owns nothing.
+/// Token j of the run stands in tile j / 64 at column j % 64, has position `position + j` (or `positions[j]`), and its tile
+/// lies at base + pages[j / 64]·page_stride. `form` says which of the layout's codec pairs reads it.
+struct run {
+  std::uint64_t id = 0;                       ///< equal ids hold equal bytes: a plan may fold them once. 0: not shared
+  const std::byte* base = nullptr;            ///< this (layer, head) in page 0
+  const std::uint32_t* pages = nullptr;       ///< [tiles]; null: tile i is page i
+  std::size_t page_stride = 0;                ///< bytes
+  std::uint32_t value_offset = 0;             ///< bytes from a key tile to its value tile
+  std::uint32_t tokens = 0;                   ///< held tokens; the last tile may be partial
+  std::uint32_t slot = 0;                     ///< place of the first tile among all tiles, runs laid end to end
+  std::int32_t position = 0;                  ///< position of token 0
+  const std::int32_t* positions = nullptr;    ///< [tokens], overrides `position`
+  std::int32_t rotation = 0;                  ///< Δ: keys were rotated at position − Δ; the fold rotates the query by −Δ
+  const std::uint64_t* live = nullptr;        ///< [tiles] one bit a token; null: all live
+  float bias = 0;                             ///< added to every logit (compensation tokens)
+  std::uint8_t form = 0;                      ///< index of the codec pair: 0 raw, 1 sealed, more by layout
+
+  QUIRE_HD constexpr std::uint32_t tiles() const noexcept { return tiles_touched(tokens); }
+  QUIRE_HD constexpr const std::byte* tile(std::uint32_t i) const noexcept {
+    return base + static_cast<std::size_t>(pages ? pages[i] : i) * page_stride;
+  }
+  QUIRE_HD constexpr std::int32_t position_of(std::uint32_t j) const noexcept {
+    return positions ? positions[j] : position + static_cast<std::int32_t>(j);
+  }
+  /// Live bits of tile i, tokens past the end cleared.
+  QUIRE_HD constexpr std::uint64_t live_bits(std::uint32_t i) const noexcept {
+    const std::uint32_t left = tokens - i * tile_tokens;
+    const std::uint64_t valid = left >= tile_tokens ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+    return live ? live[i] & valid : valid;
+  }
+};
+
+/// Everything the fold reads of one (sequence, layer, head): runs in slot order, and what a query may see of them.
+struct head_view {
+  static constexpr std::uint32_t max_runs = 6;
+  run runs[max_runs];
+  std::uint32_t count = 0;
+  visibility sees;
+
+  /// Slots (tiles, gaps included) that the runs span.
+  QUIRE_HD constexpr std::uint32_t slots() const noexcept {
+    return count == 0 ? 0 : runs[count - 1].slot + runs[count - 1].tiles();
+  }
+};
+
+/// Everything mutable of a (sequence, layout) that is not a tile: importance scores, balancers, running means. A flat block
+/// of bytes so that fork copies it and swap, export and migration move it; `version` belongs to the layout that writes it.
+struct state_block {
+  std::uint32_t version = 0;
+  std::uint32_t bytes = 0;
+  std::uint64_t steps = 0;       ///< commits seen
+  std::byte* data = nullptr;     ///< [bytes], owned by the store
+};
+
+}  // namespace quire::inline v0::kv

@@ -1,0 +1,1 @@
+#error "a consumer of quire::core reached Highway"
