@@ -8,11 +8,10 @@
 
 namespace quire_lm {
 
+std::unique_ptr<backend> make_backend_native(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_baseline(const model_weights&, const backend_options&);
-#if defined(QUIRE_LM_X86)
 std::unique_ptr<backend> make_backend_avx2(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_avx512(const model_weights&, const backend_options&);
-#endif
 
 namespace {
 
@@ -22,13 +21,18 @@ struct candidate {
 };
 
 const candidate candidates[] = {
-#if defined(QUIRE_LM_X86)
+#if defined(QUIRE_LM_HAS_native)
+    {{"native", make_backend_native}, [] { return true; }},
+#endif
+#if defined(QUIRE_LM_HAS_avx512)
     {{"avx512_bf16", make_backend_avx512},
      [] {
        __builtin_cpu_init();
        return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2");
      }},
+#endif
+#if defined(QUIRE_LM_HAS_avx2)
     {{"avx2", make_backend_avx2},
      [] {
        __builtin_cpu_init();
@@ -36,7 +40,9 @@ const candidate candidates[] = {
               __builtin_cpu_supports("aes");
      }},
 #endif
+#if defined(QUIRE_LM_HAS_baseline)
     {{"baseline", make_backend_baseline}, [] { return true; }},
+#endif
 };
 
 }  // namespace

@@ -38,7 +38,7 @@ class llama {
     wide_.resize(n * std::max<std::size_t>(qkv_width_, 2 * c.ffn));
     rotary_ = {.dims = c.rope_dims, .base = c.rope_base, .factors = w_.rope_factors.empty() ? nullptr : w_.rope_factors.data()};
     angles_.resize(std::size_t{max_tokens} * c.rope_dims);
-    quire::linear::fill_rope(rotary_, {0, max_tokens}, angles_.data());
+    quire::fill_rope(rotary_, {0, max_tokens}, angles_.data());
     const std::uint32_t cols = std::max({c.width, c.q_heads * c.head_dim, c.ffn});
     codes_.resize(quire::linear::activations::workspace_bytes(max_rows, (cols + 31) / 32 * 32) + 64);
     tokens_.reserve(n), positions_.reserve(n), logit_rows_.reserve(n), spans_.reserve(max_sequences);
@@ -71,7 +71,7 @@ class llama {
  private:
   static quire::attention::problem shape_of(const model_config& c) {
     return {.q_heads = c.q_heads, .kv_heads = c.kv_heads, .dim_k = c.head_dim, .dim_v = c.head_dim,
-            .rotary = {c.rope_dims, c.rope_base, quire::attention::rope_style::interleaved}};
+            .rotary = {.dims = c.rope_dims, .base = c.rope_base}};
   }
 
   /// Checks the inputs and lists their rows.
@@ -160,7 +160,7 @@ class llama {
   std::uint32_t max_rows_, qkv_width_ = 0;
   quire::attention::problem shape_;
   quire::attention::cpu::workspace<L> attention_;
-  quire::linear::rope rotary_;
+  quire::rope rotary_;
   std::vector<float> x_, h_, wide_, angles_;   // [rows][width], [rows][widest input], [rows][qkv or gate and up], [max_tokens][rope_dims]
   std::vector<std::byte> codes_;
   std::vector<std::int32_t> tokens_;

@@ -5,20 +5,11 @@
 #include <cstdint>
 
 #include "../core/extents.hpp"
+#include "../core/rope.hpp"
 #include "../core/status.hpp"
 #include "../kv/run.hpp"
 
 namespace quire::inline v0::attention {
-
-/// How rotary embeddings pair channels: (2i, 2i+1) or (i, i + dims/2).
-enum class rope_style : std::uint8_t { interleaved, halves };
-
-/// Rotary embedding of the model; only runs with a rotation offset need it here.
-struct rope {
-  std::uint32_t dims = 0;  ///< rotated channels, 0: no rope
-  float base = 10000.0f;
-  rope_style style = rope_style::interleaved;
-};
 
 /// One attention operation: what a back end must know besides the cache and the queries.
 /// logit = softcap(scale · q·k) + slope·(key position − query position) + run bias; a sink logit joins the denominator only.
@@ -30,7 +21,7 @@ struct problem {
   std::uint32_t window = kv::visibility::everything;  ///< model's own sliding window, tokens
   const float* alibi = nullptr;              ///< [q_heads] slopes, or null
   const float* sink_logits = nullptr;        ///< [q_heads], or null
-  rope rotary{};
+  rope rotary{};                             ///< for runs with a rotation offset
 
   QUIRE_HD constexpr std::uint32_t group() const noexcept { return q_heads / kv_heads; }
   QUIRE_HD float scale_or_default() const noexcept { return scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(dim_k)); }

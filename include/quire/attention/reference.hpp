@@ -13,7 +13,7 @@ namespace quire::inline v0::attention {
 /// q ← q rotated by `angle_steps` positions under `r`, double precision angles.
 QUIRE_HD inline void rotate_query(const rope& r, float* q, std::int32_t steps) noexcept {
   for (std::uint32_t i = 0; i < r.dims / 2; ++i) {
-    const double angle = steps * std::pow(static_cast<double>(r.base), -2.0 * i / r.dims);
+    const double step = r.frequency_scale * std::pow(r.base, -2.0 * i / r.dims), angle = steps * (r.factors ? step / r.factors[i] : step);
     const std::uint32_t a = r.style == rope_style::interleaved ? 2 * i : i;
     const std::uint32_t b = r.style == rope_style::interleaved ? 2 * i + 1 : i + r.dims / 2;
     const double x = q[a], y = q[b], c = std::cos(angle), s = std::sin(angle);

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "../../core/simd.hpp"
-#include "../rope.hpp"
+#include "../../core/rope.hpp"
 
 namespace quire::inline v0::linear::inline QUIRE_ISA {
 

@@ -5,11 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../core/config.hpp"
-#include "../core/deal.hpp"
-#include "../core/status.hpp"
+#include "config.hpp"
+#include "deal.hpp"
+#include "status.hpp"
 
-namespace quire::inline v0::linear {
+namespace quire::inline v0 {
 
 /// Which elements of a head turn together: (2i, 2i+1), as GGUF llama models are converted, or (i, i + dims/2), as NeoX has it.
 enum class rope_style : std::uint8_t { interleaved, halves };
@@ -48,4 +48,4 @@ inline void fill_rope(const rope& r, range positions, float* table) noexcept {
   }
 }
 
-}  // namespace quire::inline v0::linear
+}  // namespace quire::inline v0

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "quire/linear/rope.hpp"
+#include "quire/core/rope.hpp"
 
 #include <vector>
 
 #include "catch.hpp"
 
 using namespace quire;
-using namespace quire::linear;
+using namespace quire;
 
 TEST_CASE("rope rows hold cosines and sines of double-precision angles") {
   const float factors[] = {1.0f, 2.0f, 4.0f, 8.0f};
