@@ -63,6 +63,7 @@ struct driver {
     }
     REQUIRE(sched.last() == outcome::step);
     REQUIRE(sched.running() <= sched.seats());
+    REQUIRE(sched.seats() <= sched.options().max_tokens);
     std::uint32_t tokens = 0;
     std::set<request_id> in_step;
     bool prompts_begun = false;
@@ -450,6 +451,94 @@ TEST_CASE("an id may be taken again while the step of its first owner is out") {
   s = sched.next();
   REQUIRE(s);
   REQUIRE(s->entries[0].count == 3);
+}
+
+namespace {
+
+struct cheap_first_out : fcfs {  // admission by arrival, eviction by priority
+  bool evict_before(const request& a, const request& b) const noexcept { return a.priority < b.priority; }
+};
+struct flips : fcfs {
+  std::uint64_t turn = 0;
+  std::uint64_t version() const noexcept { return turn; }
+  bool admit_before(const request& a, const request& b) const noexcept { return turn % 2 ? b.id < a.id : a.id < b.id; }
+};
+struct newest_in_and_out : fcfs {  // a stream of arrivals keeps an early request from its first token
+  bool admit_before(const request& a, const request& b) const noexcept { return a.priority > b.priority; }
+  bool evict_before(const request& a, const request& b) const noexcept { return a.priority < b.priority; }
+};
+
+/// One step with its tokens; the entries by value.
+template <class S>
+std::vector<entry> run_one(S& sched) {
+  const auto s = sched.next();
+  if (!s) return {};
+  std::vector<entry> entries(s->entries.begin(), s->entries.end());
+  REQUIRE(sched.commit(*s));
+  for (const entry& e : entries)
+    if (e.wants_logits) REQUIRE(sched.token(e.id));
+  return entries;
+}
+
+}  // namespace
+
+TEST_CASE("the victim is the policy's and nobody is admitted in a step that preempts") {
+  test::fake_memory memory{.pages = 8, .page_tokens = 1};
+  scheduler sched(memory, cheap_first_out{}, {.max_tokens = 16, .max_running = 2});
+  REQUIRE(sched.submit({.id = 1, .arrival = 1, .prompt_tokens = 3, .max_new_tokens = 6, .priority = 0}));
+  REQUIRE(sched.submit({.id = 2, .arrival = 2, .prompt_tokens = 3, .max_new_tokens = 6, .priority = 5}));
+  REQUIRE(run_one(sched).size() == 2);
+  REQUIRE(run_one(sched).size() == 2);
+  REQUIRE(sched.submit({.id = 3, .arrival = 0, .prompt_tokens = 1, .max_new_tokens = 1}));
+  const auto third = run_one(sched);
+  REQUIRE(sched.counters().preempted == 1);
+  REQUIRE(sched.find(1)->so_far.preemptions == 1);  // not 2, which was admitted last
+  REQUIRE(third.size() == 1);
+  REQUIRE(third[0].id == 2);
+  REQUIRE(run_one(sched).size() == 2);  // now 3, which came first, has the seat
+}
+
+TEST_CASE("a new version of the order holds for those who wait already") {
+  test::fake_memory memory{.pages = 100, .page_tokens = 1};
+  scheduler sched(memory, flips{}, {.max_tokens = 16, .max_running = 1});
+  for (request_id id = 0; id < 9; ++id) REQUIRE(sched.submit({.id = id, .prompt_tokens = 2, .max_new_tokens = 1}));
+  std::vector<request_id> order;
+  for (int i = 0; i < 9; ++i) {
+    order.push_back(run_one(sched).at(0).id);
+    ++sched.policy().turn;
+  }
+  REQUIRE(order == std::vector<request_id>{0, 8, 1, 7, 2, 6, 3, 5, 4});
+}
+
+TEST_CASE("a chunk is capped only while there are others") {
+  test::fake_memory memory{.pages = 100, .page_tokens = 1};
+  scheduler sched(memory, fcfs{}, {.max_tokens = 16, .max_running = 4, .max_chunk = 5});
+  REQUIRE(sched.submit({.id = 0, .arrival = 0, .prompt_tokens = 40, .max_new_tokens = 1}));
+  REQUIRE(run_one(sched).at(0).count == 16);
+  REQUIRE(sched.submit({.id = 1, .arrival = 1, .prompt_tokens = 8, .max_new_tokens = 1}));
+  const auto both = run_one(sched);
+  REQUIRE(both.size() == 2);
+  REQUIRE(both[0].count == 5);
+  REQUIRE(both[1].count == 5);
+}
+
+TEST_CASE("a request that loses its pages again and again is spared after a while") {
+  const auto steps_until_done = [](std::uint32_t patience) {
+    test::fake_memory memory{.pages = 12, .page_tokens = 1};
+    scheduler sched(memory, newest_in_and_out{},
+                    {.max_tokens = 3, .max_running = 3, .max_chunk = 1, .reserve_prompt = false, .patience = patience});
+    REQUIRE(sched.submit({.id = 0, .prompt_tokens = 10, .max_new_tokens = 1, .priority = 0}));
+    request_id id = 1;
+    for (int step = 0; step < 3000; ++step) {
+      while (sched.live() < (sched.find(0) ? 3u : 2u))
+        REQUIRE(sched.submit({.id = id++, .prompt_tokens = 3, .max_new_tokens = 4, .priority = 1}));
+      run_one(sched);
+      if (!sched.find(0)) return step;
+    }
+    return 3000;
+  };
+  REQUIRE(steps_until_done(0xffffffffu) == 3000);  // the policy alone starves it
+  REQUIRE(steps_until_done(3) < 300);
 }
 
 TEST_CASE("an urgent request makes a running one give way once that has a token") {
