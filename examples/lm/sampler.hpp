@@ -154,8 +154,9 @@ class sampler {
     while (kept < candidates_.size()) {
       if (kept == sorted) {
         const std::size_t until = std::min(candidates_.size(), std::max<std::size_t>(64, 4 * sorted));
-        const auto from = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
-        std::partial_sort(from, candidates_.begin() + static_cast<std::ptrdiff_t>(until), candidates_.end(), before);
+        const auto from = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted), to = candidates_.begin() + static_cast<std::ptrdiff_t>(until);
+        if (to != candidates_.end()) std::nth_element(from, to, candidates_.end(), before);
+        std::sort(from, to, before);
         sorted = until;
       }
       reached += share(candidates_[kept++]);

@@ -138,7 +138,7 @@ TEST_CASE("a file cut anywhere is refused") {
   // The header alone is enough where the data is known to follow; one byte less is not.
   const auto h = parse(file);
   std::size_t shortest = 0;
-  for (std::size_t n = 0; n < h.data_offset && shortest == 0; ++n) {
+  for (std::size_t n = 0; n <= h.data_offset && shortest == 0; ++n) {
     try {
       (void)gguf::parse(bytes_of(file).first(n), file.size());
       shortest = n;

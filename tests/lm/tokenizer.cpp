@@ -66,7 +66,7 @@ TEST_CASE("merges apply in order of rank inside words") {
   const tokenizer t = small();
   REQUIRE(cut(t, "hello world") == "hello| world");
   REQUIRE(cut(t, "aaaaa") == "aaaa|a");
-  REQUIRE(cut(t, "the they") == "the| |the|y");
+  REQUIRE(cut(t, "the they") == "t|he| |t|he|y");  // "h e" has a lower rank than "t h"
   REQUIRE(cut(t, "a12 3") == "a|1|2| |3");
   REQUIRE(cut(t, "\xc3\xa9\xc3\xa9") == "\xc3\xa9|\xc3\xa9");
   REQUIRE(cut(t, "      x") == "    | | |x");
