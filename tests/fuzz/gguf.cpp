@@ -20,9 +20,7 @@ template <class F>
 void tolerate(F&& f) {
   try {
     f();
-  } catch (const bad_input& e) {
-    require(*e.what() != '\0');
-  }
+  } catch (const bad_input& e) { require(*e.what() != '\0'); }
 }
 
 void use(const gguf::header& h) {

@@ -16,8 +16,16 @@ namespace {
 
 std::vector<std::string> gguf_seeds() {
   writer scalars;
-  scalars.number<std::uint8_t>("a", 0, 1).number<std::int16_t>("b", 3, -1).u32("general.alignment", 32).f32("d", 1).boolean("e", true);
-  scalars.text("f", "text").number<std::uint64_t>("g", 10, 5).number<double>("h", 12, 2).texts("i", {"x", ""}).i32s("j", {1, 2});
+  scalars.number<std::uint8_t>("a", 0, 1)
+      .number<std::int16_t>("b", 3, -1)
+      .u32("general.alignment", 32)
+      .f32("d", 1)
+      .boolean("e", true);
+  scalars.text("f", "text")
+      .number<std::uint64_t>("g", 10, 5)
+      .number<double>("h", 12, 2)
+      .texts("i", {"x", ""})
+      .i32s("j", {1, 2});
   writer tensors;
   tensors.tensors = {{"w", {32, 2}, 8, 0}, {"n", {5}, 0, 96}, {"k", {256}, 14, 128}};
   tensors.data.resize(338);
@@ -33,8 +41,13 @@ std::vector<std::string> gguf_seeds() {
 /// One byte of choices, then text; see tokenizer.cpp.
 std::vector<std::string> tokenizer_seeds() {
   std::vector<std::string> out;
-  const std::string texts[] = {"hello world the aaaa", "It's 12 o'clock!!\r\n\n  x", "<|im_start|>user\nHi<|im_end|><tool>", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 \xe4\xb8\xad",
-                               "        \t\t\n \n", "\xff\xc3", std::string(60, 'a') + std::string(60, ' ')};
+  const std::string texts[] = {"hello world the aaaa",
+                               "It's 12 o'clock!!\r\n\n  x",
+                               "<|im_start|>user\nHi<|im_end|><tool>",
+                               "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 \xe4\xb8\xad",
+                               "        \t\t\n \n",
+                               "\xff\xc3",
+                               std::string(60, 'a') + std::string(60, ' ')};
   for (std::size_t i = 0; i < std::size(texts); ++i) {
     out.push_back(static_cast<char>(i) + texts[i]);
     out.push_back(static_cast<char>(i + 0x88) + texts[i]);
@@ -46,7 +59,8 @@ std::vector<std::string> tokenizer_seeds() {
 
 int main(int argc, char** argv) {
   const std::string what = argc == 3 ? argv[1] : "";
-  if (what != "gguf" && what != "tokenizer") return std::fputs("usage: seeds <gguf|tokenizer> <directory>\n", stderr), 2;
+  if (what != "gguf" && what != "tokenizer")
+    return std::fputs("usage: seeds <gguf|tokenizer> <directory>\n", stderr), 2;
   const std::filesystem::path at = argv[2];
   std::filesystem::create_directories(at);
   int n = 0;

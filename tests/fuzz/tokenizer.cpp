@@ -75,7 +75,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Without control tokens, a border between parts changes nothing; user-defined ones may be cut by it.
   std::size_t border = text.size() / 2;
   while (border < text.size() && (text[border] & 0xc0) == 0x80) ++border;
-  const text_part parts[] = {{std::string_view(text).substr(0, border), special}, {std::string_view(text).substr(border), special}};
+  const text_part parts[] = {{std::string_view(text).substr(0, border), special},
+                             {std::string_view(text).substr(border), special}};
   const auto joined = t.encode(std::span<const text_part>(parts), false);
   require(t.decode(joined, true) == text);
   if (text.find('<') == std::string::npos) require(joined == ids);
