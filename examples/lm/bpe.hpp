@@ -22,7 +22,10 @@ using symbol = std::uint32_t;
 class merge_table {
  public:
   static constexpr std::uint32_t never = UINT32_MAX;
-  struct merge { std::uint32_t rank = never; symbol into = 0; };
+  struct merge {
+    std::uint32_t rank = never;
+    symbol into = 0;
+  };
 
   merge_table() {
     for (unsigned b = 0; b < 256; ++b) intern(std::string(1, static_cast<char>(b)));
@@ -45,7 +48,10 @@ class merge_table {
   [[nodiscard]] const std::string& text(symbol s) const { return *texts_[s]; }
 
  private:
-  struct slot { std::uint64_t key = 0; merge what; };
+  struct slot {
+    std::uint64_t key = 0;
+    merge what;
+  };
 
   static std::uint64_t key(symbol l, symbol r) noexcept { return std::uint64_t{l} << 32 | r; }
   symbol intern(const std::string& text) {
@@ -101,7 +107,8 @@ class merger {
     merges_.resize(symbols_.size() - 1);
     for (std::size_t i = 0; i < merges_.size(); ++i) merges_[i] = table_(symbols_[i], symbols_[i + 1]);
     while (!merges_.empty()) {
-      const auto best = std::min_element(merges_.begin(), merges_.end(), [](const auto& a, const auto& b) { return a.rank < b.rank; });
+      const auto best = std::min_element(merges_.begin(), merges_.end(),
+                                         [](const auto& a, const auto& b) { return a.rank < b.rank; });
       if (best->rank == merge_table::never) return;
       const auto i = static_cast<std::size_t>(best - merges_.begin());
       symbols_[i] = best->into;
@@ -142,8 +149,13 @@ class merger {
     symbols_.resize(kept);
   }
 
-  struct candidate { std::uint32_t rank, at; symbol left, right, into; };
-  static bool later(const candidate& a, const candidate& b) noexcept { return a.rank != b.rank ? a.rank > b.rank : a.at > b.at; }
+  struct candidate {
+    std::uint32_t rank, at;
+    symbol left, right, into;
+  };
+  static bool later(const candidate& a, const candidate& b) noexcept {
+    return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
+  }
   void push(std::uint32_t at, std::uint32_t right, bool sift) {
     const auto m = table_(symbols_[at], symbols_[right]);
     if (m.rank == merge_table::never) return;

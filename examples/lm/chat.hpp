@@ -50,11 +50,13 @@ inline std::string unescaped(std::string_view literal) {
 inline std::string_view trimmed(std::string_view text) {
   constexpr std::string_view space = " \t\n\v\f\r";
   const std::size_t begin = text.find_first_not_of(space);
-  return begin == std::string_view::npos ? std::string_view() : text.substr(begin, text.find_last_not_of(space) - begin + 1);
+  return begin == std::string_view::npos ? std::string_view()
+                                         : text.substr(begin, text.find_last_not_of(space) - begin + 1);
 }
 inline bool applies_trim(std::string_view jinja) {
-  for (const std::string_view form : {"['content'] | trim", "['content']|trim", "[\"content\"] | trim", "[\"content\"]|trim",
-                                      ".content | trim", ".content|trim", "['content'].strip()", ".content.strip()"}) {
+  for (const std::string_view form :
+       {"['content'] | trim", "['content']|trim", "[\"content\"] | trim", "[\"content\"]|trim", ".content | trim",
+        ".content|trim", "['content'].strip()", ".content.strip()"}) {
     if (jinja.find(form) != std::string_view::npos) return true;
   }
   return false;
@@ -73,7 +75,8 @@ inline bool applies_trim(std::string_view jinja) {
   }
   if (has("<|im_start|>") && has("<|im_end|>")) {
     t.layout = chat_layout::chatml;
-    // The default system message is the one literal that runs from the role to the end marker without leaving its quotes.
+    // The default system message is the one literal that runs from the role to the end marker without leaving its
+    // quotes.
     constexpr std::string_view open = "<|im_start|>system", close = "<|im_end|>";
     for (std::size_t at = jinja.find(open); at != std::string_view::npos; at = jinja.find(open, at + 1)) {
       std::string_view rest = jinja.substr(at + open.size());
@@ -96,7 +99,9 @@ inline bool applies_trim(std::string_view jinja) {
     t.layout = chat_layout::llama3;
     return t;
   }
-  throw bad_input("tokenizer.chat_template is of an unknown layout, allowed ChatML (<|im_start|>) or Llama 3 (<|start_header_id|>)");
+  throw bad_input(
+      "tokenizer.chat_template is of an unknown layout, allowed ChatML (<|im_start|>) or Llama 3 "
+      "(<|start_header_id|>)");
 }
 /// The template of a file. fails: bad_input when it has none or an unknown one.
 [[nodiscard]] inline chat_template read_chat_template(const gguf::header& file) {
@@ -104,7 +109,9 @@ inline bool applies_trim(std::string_view jinja) {
 }
 
 /// What the template writes after an answer: the end marker and, in ChatML, a new line.
-[[nodiscard]] inline std::string turn_end(const chat_template& t) { return t.layout == chat_layout::chatml ? "<|im_end|>\n" : "<|eot_id|>"; }
+[[nodiscard]] inline std::string turn_end(const chat_template& t) {
+  return t.layout == chat_layout::chatml ? "<|im_end|>\n" : "<|eot_id|>";
+}
 
 /// A prompt in pieces: markers, in which control tokens count, and contents, in which they are plain text, so that
 /// nobody can close a turn by writing its end marker.
@@ -113,15 +120,18 @@ struct chat_piece {
   bool marker;
 };
 
-/// The conversation as the model was taught it; `answer` opens the assistant's turn. fails: bad_input for an unknown role.
-/// `first` false: `messages` continue a conversation that is already written, so neither beginning nor default come first.
-[[nodiscard]] inline std::vector<chat_piece> format_chat(const chat_template& t, std::span<const message> messages, bool answer = true,
-                                                         bool first = true) {
+/// The conversation as the model was taught it; `answer` opens the assistant's turn. fails: bad_input for an unknown
+/// role. `first` false: `messages` continue a conversation that is already written, so neither beginning nor default
+/// come first.
+[[nodiscard]] inline std::vector<chat_piece> format_chat(const chat_template& t, std::span<const message> messages,
+                                                         bool answer = true, bool first = true) {
   std::vector<chat_piece> out;
   const bool chatml = t.layout == chat_layout::chatml;
   const bool trim = t.trims || !chatml;
   const auto open = [&](std::string_view role) {
-    out.push_back({chatml ? "<|im_start|>" + std::string(role) + "\n" : "<|start_header_id|>" + std::string(role) + "<|end_header_id|>\n\n", true});
+    out.push_back({chatml ? "<|im_start|>" + std::string(role) + "\n"
+                          : "<|start_header_id|>" + std::string(role) + "<|end_header_id|>\n\n",
+                   true});
   };
   const auto close = [&] { out.push_back({turn_end(t), true}); };
   if (!chatml && first) out.push_back({"<|begin_of_text|>", true});

@@ -17,10 +17,38 @@ namespace quire_lm {
 
 /// Numeric values as they stand in files.
 enum class ggml_type : std::uint32_t {
-  f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8, q8_1 = 9,
-  q2_k = 10, q3_k = 11, q4_k = 12, q5_k = 13, q6_k = 14, q8_k = 15,
-  iq2_xxs = 16, iq2_xs = 17, iq3_xxs = 18, iq1_s = 19, iq4_nl = 20, iq3_s = 21, iq2_s = 22, iq4_xs = 23,
-  i8 = 24, i16 = 25, i32 = 26, i64 = 27, f64 = 28, iq1_m = 29, bf16 = 30, tq1_0 = 34, tq2_0 = 35, mxfp4 = 39
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q8_1 = 9,
+  q2_k = 10,
+  q3_k = 11,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  q8_k = 15,
+  iq2_xxs = 16,
+  iq2_xs = 17,
+  iq3_xxs = 18,
+  iq1_s = 19,
+  iq4_nl = 20,
+  iq3_s = 21,
+  iq2_s = 22,
+  iq4_xs = 23,
+  i8 = 24,
+  i16 = 25,
+  i32 = 26,
+  i64 = 27,
+  f64 = 28,
+  iq1_m = 29,
+  bf16 = 30,
+  tq1_0 = 34,
+  tq2_0 = 35,
+  mxfp4 = 39
 };
 
 /// `block` consecutive elements take `bytes` bytes; a row is a whole number of blocks.
@@ -127,7 +155,9 @@ inline void widen_q3_k(const std::byte* p, float* y) {
   }
 }
 /// The eight (scale, minimum) pairs of six bits each that Q4_K and Q5_K pack into 12 bytes.
-struct scale_pair { unsigned scale, minimum; };
+struct scale_pair {
+  unsigned scale, minimum;
+};
 inline scale_pair six_bits(const std::byte* s, int g) {
   if (g < 4) return {u8(s, g) & 63, u8(s, g + 4) & 63};
   return {(u8(s, g + 4) & 15) | (u8(s, g - 4) >> 6) << 4, (u8(s, g + 4) >> 4) | (u8(s, g) >> 6) << 4};
@@ -139,8 +169,7 @@ inline void widen_q4_k(const std::byte* p, float* y) {
     const auto [sc, mn] = six_bits(p + 4, g);
     const float scale = d * static_cast<float>(sc), low = dmin * static_cast<float>(mn);
     const std::byte* codes = p + 16 + g / 2 * 32;
-    for (int i = 0; i < 32; ++i)
-      y[g * 32 + i] = scale * static_cast<float>(u8(codes, i) >> (g % 2 * 4) & 15) - low;
+    for (int i = 0; i < 32; ++i) y[g * 32 + i] = scale * static_cast<float>(u8(codes, i) >> (g % 2 * 4) & 15) - low;
   }
 }
 /// as Q4_K, with 32 bytes of fifth bits (bit g of byte i) before the nibbles.

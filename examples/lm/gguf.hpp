@@ -54,8 +54,8 @@ class reader {
   void string(std::string& to, const char* what, std::uint64_t low, std::uint64_t high) {
     const auto n = number<std::uint64_t>(what);
     if (n < low || n > high) {
-      throw bad_input(std::string(what) + " has " + std::to_string(n) + " bytes, allowed " + std::to_string(low) + " to " +
-                      std::to_string(high) + " (at byte " + std::to_string(position() - 8) + ")");
+      throw bad_input(std::string(what) + " has " + std::to_string(n) + " bytes, allowed " + std::to_string(low) +
+                      " to " + std::to_string(high) + " (at byte " + std::to_string(position() - 8) + ")");
     }
     append(to, n, what);
   }
@@ -75,7 +75,8 @@ class reader {
         next_ = 0;
         const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), size_ - begin_));
         filled_ = source_(begin_, std::span(buffer_).first(want));
-        if (filled_ == 0) throw bad_input(std::string("file is truncated: ") + what + " ends at byte " + std::to_string(begin_));
+        if (filled_ == 0)
+          throw bad_input(std::string("file is truncated: ") + what + " ends at byte " + std::to_string(begin_));
       }
       const std::size_t part = std::min(n, filled_ - next_);
       std::memcpy(to, buffer_.data() + next_, part);
@@ -103,7 +104,8 @@ value read_value(reader<Source>& in, const std::string& key) {
   if (v.type == value_type::array) {
     v.is_array = true;
     v.type = checked_type(in.template number<std::uint32_t>("array element type"), key);
-    if (v.type == value_type::array) throw bad_input("metadata key " + quoted(key) + " is an array of arrays, allowed one level");
+    if (v.type == value_type::array)
+      throw bad_input("metadata key " + quoted(key) + " is an array of arrays, allowed one level");
     count = in.template number<std::uint64_t>("array length");
     const std::uint64_t least = v.type == value_type::string ? 8 : width(v.type);
     if (count > in.remaining() / least) {
@@ -122,7 +124,9 @@ value read_value(reader<Source>& in, const std::string& key) {
   }
   if (v.type == value_type::boolean) {
     for (const char c : v.bytes) {
-      if (c != 0 && c != 1) throw bad_input("metadata key " + quoted(key) + " is bool " + std::to_string(static_cast<unsigned char>(c)) + ", allowed 0 or 1");
+      if (c != 0 && c != 1)
+        throw bad_input("metadata key " + quoted(key) + " is bool " + std::to_string(static_cast<unsigned char>(c)) +
+                        ", allowed 0 or 1");
     }
   }
   return v;
@@ -146,16 +150,19 @@ tensor read_tensor(reader<Source>& in, std::uint64_t alignment) {
   std::uint64_t elements = 1;  // kept below 2^63 / 512, so no byte count overflows
   for (const auto d : t.dims) {
     if (d < 1 || d > most / elements) {
-      throw bad_input(who + " has a dimension of " + std::to_string(d) + ", allowed 1 to " + std::to_string(most / elements));
+      throw bad_input(who + " has a dimension of " + std::to_string(d) + ", allowed 1 to " +
+                      std::to_string(most / elements));
     }
     elements *= d;
   }
   if (t.dims[0] % type->block != 0) {
-    throw bad_input(who + " of type " + type->name + " has rows of " + std::to_string(t.dims[0]) + ", allowed multiples of " + std::to_string(type->block));
+    throw bad_input(who + " of type " + type->name + " has rows of " + std::to_string(t.dims[0]) +
+                    ", allowed multiples of " + std::to_string(type->block));
   }
   t.bytes = elements / type->block * type->bytes;
   if (t.offset % alignment != 0) {
-    throw bad_input(who + " has offset " + std::to_string(t.offset) + ", allowed multiples of the alignment " + std::to_string(alignment));
+    throw bad_input(who + " has offset " + std::to_string(t.offset) + ", allowed multiples of the alignment " +
+                    std::to_string(alignment));
   }
   return t;
 }
@@ -167,11 +174,13 @@ inline void place_tensors(header& h) {
   const std::uint64_t room = h.file_size > h.data_offset ? h.file_size - h.data_offset : 0;
   for (const tensor& t : h.tensors) {
     if (t.offset > room || t.bytes > room - t.offset) {
-      throw bad_input("tensor " + quoted(t.name) + " has " + std::to_string(t.bytes) + " bytes at data offset " + std::to_string(t.offset) +
-                      ", allowed within the file's " + std::to_string(room) + " bytes of data (truncated file?)");
+      throw bad_input("tensor " + quoted(t.name) + " has " + std::to_string(t.bytes) + " bytes at data offset " +
+                      std::to_string(t.offset) + ", allowed within the file's " + std::to_string(room) +
+                      " bytes of data (truncated file?)");
     }
   }
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return h.tensors[a].offset < h.tensors[b].offset; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return h.tensors[a].offset < h.tensors[b].offset; });
   for (std::size_t i = 1; i < order.size(); ++i) {
     const tensor &a = h.tensors[order[i - 1]], &b = h.tensors[order[i]];
     if (b.offset < a.offset + a.bytes) {
@@ -191,14 +200,15 @@ header parse_from(Source source, std::uint64_t file_size) {
   in.append(magic, 4, "magic");
   if (magic != "GGUF") throw bad_input("magic is " + quoted(magic) + ", allowed 'GGUF'");
   h.version = in.template number<std::uint32_t>("version");
-  if (h.version == 0x02000000 || h.version == 0x03000000) throw bad_input("file is big-endian GGUF, allowed little-endian");
+  if (h.version == 0x02000000 || h.version == 0x03000000)
+    throw bad_input("file is big-endian GGUF, allowed little-endian");
   if (h.version != 2 && h.version != 3) throw bad_input("version is " + std::to_string(h.version) + ", allowed 2 or 3");
   const auto tensors = in.template number<std::uint64_t>("tensor count");
   const auto keys = in.template number<std::uint64_t>("metadata count");
   const auto bounded = [&](const char* what, std::uint64_t n, std::uint64_t least) {
     if (n > in.remaining() / least) {
-      throw bad_input(std::string(what) + " is " + std::to_string(n) + ", allowed at most " + std::to_string(in.remaining() / least) +
-                      " in a file of " + std::to_string(file_size) + " bytes");
+      throw bad_input(std::string(what) + " is " + std::to_string(n) + ", allowed at most " +
+                      std::to_string(in.remaining() / least) + " in a file of " + std::to_string(file_size) + " bytes");
     }
   };
   bounded("tensor count", tensors, 8 + 1 + 4 + 8 + 4 + 8);
@@ -216,7 +226,8 @@ header parse_from(Source source, std::uint64_t file_size) {
   }
   for (std::uint64_t i = 0; i < tensors; ++i) {
     tensor t = read_tensor(in, h.alignment);
-    if (!h.tensor_index.emplace(t.name, h.tensors.size()).second) throw bad_input("tensor name " + quoted(t.name) + " stands twice, allowed once");
+    if (!h.tensor_index.emplace(t.name, h.tensors.size()).second)
+      throw bad_input("tensor name " + quoted(t.name) + " stands twice, allowed once");
     h.tensors.push_back(std::move(t));
   }
   h.data_offset = (in.position() + h.alignment - 1) / h.alignment * h.alignment;
@@ -247,26 +258,27 @@ class file : public header {
     handle fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (fd.number < 0) throw bad_input("file " + quoted(path) + " can't be opened: " + std::strerror(errno));
     struct stat st {};
-    if (::fstat(fd.number, &st) != 0 || !S_ISREG(st.st_mode)) throw bad_input("file " + quoted(path) + " is not a regular file");
+    if (::fstat(fd.number, &st) != 0 || !S_ISREG(st.st_mode))
+      throw bad_input("file " + quoted(path) + " is not a regular file");
     try {
-      header h = detail::parse_from([&](std::uint64_t at, std::span<std::byte> to) { return pread_some(fd.number, at, to); },
-                                    static_cast<std::uint64_t>(st.st_size));
+      header h =
+          detail::parse_from([&](std::uint64_t at, std::span<std::byte> to) { return pread_some(fd.number, at, to); },
+                             static_cast<std::uint64_t>(st.st_size));
       return file(std::move(h), std::move(fd), path);
-    } catch (const bad_input& e) {
-      throw bad_input(quoted(path) + ": " + e.what());
-    }
+    } catch (const bad_input& e) { throw bad_input(quoted(path) + ": " + e.what()); }
   }
 
   /// Fills `to` with bytes [byte_offset, byte_offset + to.size()) of the tensor. No allocation, no mapping.
   void read(const tensor& t, std::uint64_t byte_offset, std::span<std::byte> to) const {
     if (byte_offset > t.bytes || to.size() > t.bytes - byte_offset) {
-      throw bad_input("tensor " + quoted(t.name) + ": read of " + std::to_string(to.size()) + " bytes at " + std::to_string(byte_offset) +
-                      ", allowed within its " + std::to_string(t.bytes));
+      throw bad_input("tensor " + quoted(t.name) + ": read of " + std::to_string(to.size()) + " bytes at " +
+                      std::to_string(byte_offset) + ", allowed within its " + std::to_string(t.bytes));
     }
     std::uint64_t at = t.offset + byte_offset;
     while (!to.empty()) {
       const std::size_t n = pread_some(fd_.number, at, to);
-      if (n == 0) throw bad_input(quoted(path_) + ": file became shorter while it was read, at byte " + std::to_string(at));
+      if (n == 0)
+        throw bad_input(quoted(path_) + ": file became shorter while it was read, at byte " + std::to_string(at));
       at += n;
       to = to.subspan(n);
     }
@@ -278,7 +290,9 @@ class file : public header {
     explicit handle(int fd) : number(fd) {}
     handle(handle&& other) noexcept : number(std::exchange(other.number, -1)) {}
     handle& operator=(handle&& other) noexcept { return std::swap(number, other.number), *this; }
-    ~handle() { if (number >= 0) ::close(number); }
+    ~handle() {
+      if (number >= 0) ::close(number);
+    }
     int number;
   };
   file(header h, handle fd, std::string path) : header(std::move(h)), fd_(std::move(fd)), path_(std::move(path)) {}

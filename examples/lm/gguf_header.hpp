@@ -23,7 +23,8 @@ namespace quire_lm::gguf {
 
 enum class value_type : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 [[nodiscard]] inline const char* name(value_type t) noexcept {
-  constexpr const char* names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
+  constexpr const char* names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                   "bool", "string", "array", "u64", "i64", "f64"};
   return names[static_cast<std::uint32_t>(t)];
 }
 /// Bytes of one fixed-size value; 0 for string and array.
@@ -34,7 +35,7 @@ enum class value_type : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean
 
 /// One metadata value. Numbers stand in `bytes` little-endian, strings one after another with their `ends`.
 struct value {
-  value_type type{};      ///< of the value, or of an array's elements
+  value_type type{};  ///< of the value, or of an array's elements
   bool is_array = false;
   std::size_t count = 1;  ///< elements
   std::string bytes;
@@ -78,7 +79,9 @@ class header {
   /// Scalar under `key`: an integer type (range-checked), float, double, bool or std::string.
   /// fails: bad_input when the key is absent, of another kind, or does not fit T.
   template <class T>
-  [[nodiscard]] T get(std::string_view key) const { return scalar<T>(key, at(key)); }
+  [[nodiscard]] T get(std::string_view key) const {
+    return scalar<T>(key, at(key));
+  }
   /// As `get`, with a value for an absent key; a present key of the wrong kind still fails.
   template <class T>
   [[nodiscard]] T get_or(std::string_view key, T fallback) const {
@@ -89,7 +92,8 @@ class header {
   [[nodiscard]] std::int64_t get_in(std::string_view key, std::int64_t low, std::int64_t high) const {
     const auto v = get<std::int64_t>(key);
     if (v < low || v > high) {
-      throw bad_input(std::string(key) + " is " + std::to_string(v) + ", allowed " + std::to_string(low) + " to " + std::to_string(high));
+      throw bad_input(std::string(key) + " is " + std::to_string(v) + ", allowed " + std::to_string(low) + " to " +
+                      std::to_string(high));
     }
     return v;
   }
@@ -119,7 +123,8 @@ class header {
     return it->second;
   }
   static bad_input kind_error(std::string_view key, const value& v, const char* wanted) {
-    return bad_input("metadata key " + quoted(key) + " is of type " + (v.is_array ? "array of " : "") + name(v.type) + ", allowed " + wanted);
+    return bad_input("metadata key " + quoted(key) + " is of type " + (v.is_array ? "array of " : "") + name(v.type) +
+                     ", allowed " + wanted);
   }
   template <class T>
   static T scalar(std::string_view key, const value& v);
@@ -138,17 +143,28 @@ std::optional<To> value::number(std::size_t i) const {
     }
   };
   switch (type) {
-    case value_type::u8: return load(std::uint8_t{});
-    case value_type::i8: return load(std::int8_t{});
-    case value_type::u16: return load(std::uint16_t{});
-    case value_type::i16: return load(std::int16_t{});
-    case value_type::u32: return load(std::uint32_t{});
-    case value_type::i32: return load(std::int32_t{});
-    case value_type::u64: return load(std::uint64_t{});
-    case value_type::i64: return load(std::int64_t{});
-    case value_type::f32: return load(float{});
-    case value_type::f64: return load(double{});
-    default: return {};
+    case value_type::u8:
+      return load(std::uint8_t{});
+    case value_type::i8:
+      return load(std::int8_t{});
+    case value_type::u16:
+      return load(std::uint16_t{});
+    case value_type::i16:
+      return load(std::int16_t{});
+    case value_type::u32:
+      return load(std::uint32_t{});
+    case value_type::i32:
+      return load(std::int32_t{});
+    case value_type::u64:
+      return load(std::uint64_t{});
+    case value_type::i64:
+      return load(std::int64_t{});
+    case value_type::f32:
+      return load(float{});
+    case value_type::f64:
+      return load(double{});
+    default:
+      return {};
   }
 }
 
@@ -167,7 +183,8 @@ T header::scalar(std::string_view key, const value& v) {
     if constexpr (!real) {
       if (v.number<std::int64_t>(0) || v.number<std::uint64_t>(0)) {
         throw bad_input("metadata key " + quoted(key) + " holds a number that does not fit, allowed " +
-                        std::to_string(std::numeric_limits<T>::min()) + " to " + std::to_string(std::numeric_limits<T>::max()));
+                        std::to_string(std::numeric_limits<T>::min()) + " to " +
+                        std::to_string(std::numeric_limits<T>::max()));
       }
     }
     throw kind_error(key, v, real ? "f32 or f64" : "an integer");
@@ -181,7 +198,8 @@ std::vector<T> header::numbers(std::string_view key) const {
   std::vector<T> out(v.type == value_type::string ? 0 : v.count);
   for (std::size_t i = 0; i < v.count; ++i) {
     const auto x = v.number<T>(i);
-    if (!x) throw kind_error(key, v, std::is_floating_point_v<T> ? "array of f32 or f64" : "array of integers that fit");
+    if (!x)
+      throw kind_error(key, v, std::is_floating_point_v<T> ? "array of f32 or f64" : "array of integers that fit");
     out[i] = *x;
   }
   return out;

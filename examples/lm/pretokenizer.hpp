@@ -31,10 +31,13 @@ struct pretokenizer_rules {
 [[nodiscard]] inline pretokenizer_rules rules_for(std::string_view pre) {
   const std::string gpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))";
   const auto cased = [](const char* digits) {  // llama 3 and qwen 2 differ in how many digits make a word
-    return std::string(R"((?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|)") + digits +
-           R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+    return std::string(R"((?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|)") +
+           digits + R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
   };
-  struct family { const char* names; pretokenizer_rules rules; };
+  struct family {
+    const char* names;
+    pretokenizer_rules rules;
+  };
   const family families[] = {
       {" smollm starcoder refact command-r codeshell exaone minerva-7b ", {{R"(\p{N})", gpt2}, false, false}},
       {" gpt-2 phi-2 mpt olmo jais jina-es jina-de gigachat jina-v2-es jina-v2-de mellum modern-bert exaone4 trillion ",
@@ -48,7 +51,8 @@ struct pretokenizer_rules {
   std::string allowed;
   const std::string wanted = " " + std::string(pre) + " ";
   for (const family& f : families) {
-    if (pre.find(' ') == std::string_view::npos && std::string_view(f.names).find(wanted) != std::string_view::npos) return f.rules;
+    if (pre.find(' ') == std::string_view::npos && std::string_view(f.names).find(wanted) != std::string_view::npos)
+      return f.rules;
     allowed += f.names;
   }
   throw bad_input("tokenizer.ggml.pre is " + quoted(pre) + ", allowed one of" + allowed);
@@ -86,7 +90,8 @@ class pretokenizer {
 
   static code compile(const std::string& stage) {
     // PCRE2's own \s also takes U+180E, which Unicode no longer counts as White_Space.
-    const std::string spaces = R"(\x09-\x0d\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+    const std::string spaces =
+        R"(\x09-\x0d\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
     std::string pattern;
     bool in_class = false;
     for (std::size_t i = 0; i < stage.size(); ++i) {
@@ -107,7 +112,8 @@ class pretokenizer {
     }
     int error = 0;
     PCRE2_SIZE at = 0;
-    code compiled(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr));
+    code compiled(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
+                                &error, &at, nullptr));
     if (!compiled) throw std::runtime_error("PCRE2 refuses a built-in pattern, code " + std::to_string(error));
     (void)pcre2_jit_compile(compiled.get(), PCRE2_JIT_COMPLETE);  // slower without, not different
     return compiled;
@@ -120,8 +126,8 @@ class pretokenizer {
     std::size_t at = 0;
     while (at < text.size()) {
       // The text is known to be UTF-8; checking it again in every call would be quadratic.
-      const int found = pcre2_match(stages_[stage].get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK,
-                                    matches[stage].get(), limits_.get());
+      const int found = pcre2_match(stages_[stage].get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                                    PCRE2_NO_UTF_CHECK, matches[stage].get(), limits_.get());
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found < 0) throw std::runtime_error("PCRE2 fails to match, code " + std::to_string(found));
       const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(matches[stage].get());

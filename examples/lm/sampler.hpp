@@ -36,7 +36,9 @@ inline void validate(const sampler_options& o) {
     throw bad_input(text.str());
   };
   const auto whole = [](const char* what, int v) {
-    if (v < 0) throw bad_input(std::string(what) + " is " + std::to_string(v) + ", allowed 0 to " + std::to_string(std::numeric_limits<int>::max()));
+    if (v < 0)
+      throw bad_input(std::string(what) + " is " + std::to_string(v) + ", allowed 0 to " +
+                      std::to_string(std::numeric_limits<int>::max()));
   };
   real("temperature", o.temperature, 0, 100, false);
   whole("top_k", o.top_k);
@@ -88,7 +90,8 @@ class sampler {
   /// fails: bad_input for another size, NaN or +inf, or when every token is banned.
   [[nodiscard]] std::int32_t operator()(std::span<const float> logits) {
     if (logits.size() != penalised_.size()) {
-      throw bad_input("logits has " + std::to_string(logits.size()) + " elements, allowed " + std::to_string(penalised_.size()));
+      throw bad_input("logits has " + std::to_string(logits.size()) + " elements, allowed " +
+                      std::to_string(penalised_.size()));
     }
     candidates_.clear();
     candidate best{-std::numeric_limits<float>::infinity(), -1};
@@ -110,26 +113,34 @@ class sampler {
   }
 
  private:
-  struct candidate { float logit; std::int32_t id; };
-  static bool before(const candidate& a, const candidate& b) noexcept { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
+  struct candidate {
+    float logit;
+    std::int32_t id;
+  };
+  static bool before(const candidate& a, const candidate& b) noexcept {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  }
 
   /// Sums in order of id are the same with every standard library; what nth_element leaves is not.
   void sort_by_id() {
     const auto by_id = [](const candidate& a, const candidate& b) { return a.id < b.id; };
-    if (!std::is_sorted(candidates_.begin(), candidates_.end(), by_id)) std::sort(candidates_.begin(), candidates_.end(), by_id);
+    if (!std::is_sorted(candidates_.begin(), candidates_.end(), by_id))
+      std::sort(candidates_.begin(), candidates_.end(), by_id);
   }
 
   std::int32_t draw(float top) {
     std::size_t kept = candidates_.size();
     if (o_.top_k > 0 && static_cast<std::size_t>(o_.top_k) < kept) {
       kept = static_cast<std::size_t>(o_.top_k);
-      std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(kept) - 1, candidates_.end(), before);
+      std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(kept) - 1,
+                       candidates_.end(), before);
       candidates_.resize(kept);
     }
     if (o_.top_p < 1) keep_top_p(top);
     if (o_.min_p > 0) {
       const double least = static_cast<double>(top) + std::log(static_cast<double>(o_.min_p));
-      std::erase_if(candidates_, [&](const candidate& c) { return static_cast<double>(c.logit) < least && c.logit != top; });
+      std::erase_if(candidates_,
+                    [&](const candidate& c) { return static_cast<double>(c.logit) < least && c.logit != top; });
     }
     sort_by_id();
     weights_.clear();
@@ -145,7 +156,9 @@ class sampler {
 
   /// Sorts only as far as the likeliest tokens need to reach top_p: usually a few dozen of a vocabulary.
   void keep_top_p(float top) {
-    const auto share = [&](const candidate& c) { return std::exp(static_cast<double>(c.logit) - static_cast<double>(top)); };
+    const auto share = [&](const candidate& c) {
+      return std::exp(static_cast<double>(c.logit) - static_cast<double>(top));
+    };
     sort_by_id();
     double total = 0;
     for (const candidate& c : candidates_) total += share(c);
@@ -154,8 +167,10 @@ class sampler {
     while (kept < candidates_.size()) {
       if (kept == sorted) {
         const std::size_t until = std::min(candidates_.size(), std::max<std::size_t>(64, 4 * sorted));
-        const auto from = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
-        std::partial_sort(from, candidates_.begin() + static_cast<std::ptrdiff_t>(until), candidates_.end(), before);
+        const auto from = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted),
+                   to = candidates_.begin() + static_cast<std::ptrdiff_t>(until);
+        if (to != candidates_.end()) std::nth_element(from, to, candidates_.end(), before);
+        std::sort(from, to, before);
         sorted = until;
       }
       reached += share(candidates_[kept++]);

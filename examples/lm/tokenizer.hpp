@@ -25,9 +25,9 @@ enum class token_kind : std::int32_t { undefined, normal, unknown, control, user
 
 /// The tokenizer's part of a file, as it stands there.
 struct vocabulary {
-  std::vector<std::string> tokens;       ///< byte-level tokens in the printable alphabet, special ones as they are
-  std::vector<token_kind> kinds;         ///< one for each token, or empty: all normal
-  std::vector<std::string> merges;       ///< "left right", best first
+  std::vector<std::string> tokens;  ///< byte-level tokens in the printable alphabet, special ones as they are
+  std::vector<token_kind> kinds;    ///< one for each token, or empty: all normal
+  std::vector<std::string> merges;  ///< "left right", best first
   std::string pre = "default";
   std::optional<token> bos, eos, eot, unknown;
   std::optional<bool> add_bos, add_eos;  ///< empty: what `pre` implies
@@ -41,9 +41,11 @@ struct vocabulary {
   const gguf::value& tokens = file.strings("tokenizer.ggml.tokens");
   for (std::size_t i = 0; i < tokens.count; ++i) v.tokens.emplace_back(tokens.text(i));
   if (file.has("tokenizer.ggml.token_type")) {
-    for (const auto kind : file.numbers<std::int32_t>("tokenizer.ggml.token_type")) v.kinds.push_back(static_cast<token_kind>(kind));
+    for (const auto kind : file.numbers<std::int32_t>("tokenizer.ggml.token_type"))
+      v.kinds.push_back(static_cast<token_kind>(kind));
     if (v.kinds.size() != v.tokens.size()) {
-      throw bad_input("tokenizer.ggml.token_type has " + std::to_string(v.kinds.size()) + " elements, allowed " + std::to_string(v.tokens.size()));
+      throw bad_input("tokenizer.ggml.token_type has " + std::to_string(v.kinds.size()) + " elements, allowed " +
+                      std::to_string(v.tokens.size()));
     }
   }
   const gguf::value& merges = file.strings("tokenizer.ggml.merges");
@@ -83,13 +85,16 @@ class tokenizer {
     }
     add_bos_ = v.add_bos.value_or(rules_.add_bos);
     add_eos_ = v.add_eos.value_or(false);
-    if (add_bos_ && !bos_) throw bad_input("tokenizer.ggml.bos_token_id is absent, needed because a beginning token is added");
-    if (add_eos_ && !eos_) throw bad_input("tokenizer.ggml.eos_token_id is absent, needed because an ending token is added");
+    if (add_bos_ && !bos_)
+      throw bad_input("tokenizer.ggml.bos_token_id is absent, needed because a beginning token is added");
+    if (add_eos_ && !eos_)
+      throw bad_input("tokenizer.ggml.eos_token_id is absent, needed because an ending token is added");
     kinds_ = std::move(v.kinds);
     kinds_.resize(v.tokens.size(), token_kind::normal);
     read_tokens(v.tokens);
     read_merges(v.merges);
-    for (const auto id : {v.eos, v.eot}) if (id) ends_[static_cast<std::size_t>(*id)] = true;
+    for (const auto id : {v.eos, v.eot})
+      if (id) ends_[static_cast<std::size_t>(*id)] = true;
   }
   explicit tokenizer(const gguf::header& file) : tokenizer(read_vocabulary(file)) {}
 
@@ -106,10 +111,12 @@ class tokenizer {
     return hit.size == text.size() && hit.size > 0 ? std::optional(hit.id) : std::nullopt;
   }
 
-  /// The bytes a token stands for; not UTF-8 on their own. A control token gives its text if `with_control`, else nothing.
+  /// The bytes a token stands for; not UTF-8 on their own. A control token gives its text if `with_control`, else
+  /// nothing.
   [[nodiscard]] std::string_view bytes(token id, bool with_control = false) const {
     const std::size_t i = checked(id);
-    return !with_control && (kinds_[i] == token_kind::control || kinds_[i] == token_kind::unknown) ? std::string_view() : bytes_[i];
+    return !with_control && (kinds_[i] == token_kind::control || kinds_[i] == token_kind::unknown) ? std::string_view()
+                                                                                                   : bytes_[i];
   }
   [[nodiscard]] std::string decode(std::span<const token> ids, bool with_control = false) const {
     std::string out;
@@ -119,17 +126,20 @@ class tokenizer {
 
   /// Tokens of a UTF-8 text. Bytes for which the vocabulary has no token are left out, as its trainers do; `dropped`
   /// counts them. cost: O(n log n). fails: bad_input naming the offset of the first byte that is not UTF-8.
-  [[nodiscard]] std::vector<token> encode(std::string_view text, encode_options options = {}, std::size_t* dropped = nullptr) const {
+  [[nodiscard]] std::vector<token> encode(std::string_view text, encode_options options = {},
+                                          std::size_t* dropped = nullptr) const {
     const text_part whole{text, options.parse_special};
     return encode(std::span(&whole, 1), options.add_special, dropped);
   }
   /// The same for a text in parts, merged as one text: words may reach over parts, control tokens may not.
-  [[nodiscard]] std::vector<token> encode(std::span<const text_part> parts, bool add_special, std::size_t* dropped = nullptr) const {
+  [[nodiscard]] std::vector<token> encode(std::span<const text_part> parts, bool add_special,
+                                          std::size_t* dropped = nullptr) const {
     work w{merger(merges_), {}, {}, 0};
     if (add_special && add_bos_) w.out.push_back(*bos_);
     std::string run;  // plain text since the last special token
     for (const text_part& part : parts) {
-      if (part.text.size() > most) throw bad_input("text has " + std::to_string(part.text.size()) + " bytes, allowed " + std::to_string(most));
+      if (part.text.size() > most)
+        throw bad_input("text has " + std::to_string(part.text.size()) + " bytes, allowed " + std::to_string(most));
       require_utf8(part.text, "text");
       std::size_t plain = 0;
       for (std::size_t at = 0; at < part.text.size();) {
@@ -156,9 +166,17 @@ class tokenizer {
  private:
   static constexpr std::size_t most = 0x7fffffff;
   static constexpr std::size_t cached_bytes = 64, cached_words = std::size_t{1} << 16;
-  struct special_match { std::size_t size; token id; };
-  struct trie_end { token id; bool always; };
-  struct place { std::size_t begin, size; };
+  struct special_match {
+    std::size_t size;
+    token id;
+  };
+  struct trie_end {
+    token id;
+    bool always;
+  };
+  struct place {
+    std::size_t begin, size;
+  };
   struct work {
     merger merge;
     std::vector<token> out;
@@ -166,7 +184,9 @@ class tokenizer {
     std::size_t dropped;
   };
 
-  [[nodiscard]] bool in_range(token id) const noexcept { return id >= 0 && static_cast<std::size_t>(id) < bytes_.size(); }
+  [[nodiscard]] bool in_range(token id) const noexcept {
+    return id >= 0 && static_cast<std::size_t>(id) < bytes_.size();
+  }
   [[nodiscard]] std::size_t checked(token id) const {
     if (in_range(id)) return static_cast<std::size_t>(id);
     throw bad_input("token is " + std::to_string(id) + ", allowed 0 to " + std::to_string(bytes_.size() - 1));
@@ -182,17 +202,21 @@ class tokenizer {
       require_utf8(text, who);
       const auto kind = kinds_[i];
       if (kind < token_kind::undefined || kind > token_kind::byte) {
-        throw bad_input("tokenizer.ggml.token_type[" + std::to_string(i) + "] is " + std::to_string(static_cast<int>(kind)) + ", allowed 0 to 6");
+        throw bad_input("tokenizer.ggml.token_type[" + std::to_string(i) + "] is " +
+                        std::to_string(static_cast<int>(kind)) + ", allowed 0 to 6");
       }
       const auto [it, fresh] = first.emplace(text, i);
-      if (!fresh && !text.empty()) throw bad_input(who + " is " + quoted(text) + ", the same as [" + std::to_string(it->second) + "], allowed once");
+      if (!fresh && !text.empty())
+        throw bad_input(who + " is " + quoted(text) + ", the same as [" + std::to_string(it->second) +
+                        "], allowed once");
       bool pure = false;
       std::string raw = alphabet_.bytes(text, &pure);
       if (pure && !text.empty()) words_.emplace(raw, static_cast<token>(i));
       const bool control = kind == token_kind::control || kind == token_kind::unknown;
       const bool verbatim = control || kind == token_kind::user_defined;
       if (verbatim) add_special(text, static_cast<token>(i), !control, who);
-      for (const char* end : {"<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>"}) {
+      for (const char* end :
+           {"<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>"}) {
         if (control && text == end) ends_[i] = true;
       }
       bytes_.push_back(verbatim ? text : std::move(raw));
@@ -204,7 +228,8 @@ class tokenizer {
       const std::string& m = merges[i];
       const std::size_t space = m.find(' ', 1);
       if (m.empty() || space == std::string::npos || space + 1 == m.size() || valid_utf8_prefix(m) != m.size()) {
-        throw bad_input("tokenizer.ggml.merges[" + std::to_string(i) + "] is " + quoted(m) + ", allowed two UTF-8 parts with a space between");
+        throw bad_input("tokenizer.ggml.merges[" + std::to_string(i) + "] is " + quoted(m) +
+                        ", allowed two UTF-8 parts with a space between");
       }
       bool left = false, right = false;
       const std::string l = alphabet_.bytes(std::string_view(m).substr(0, space), &left);
@@ -220,7 +245,8 @@ class tokenizer {
   /// Special tokens in a trie: the longest one at a position costs its length, however many there are.
   void add_special(const std::string& text, token id, bool always, const std::string& who) {
     if (text.empty()) return;
-    if (text.size() > 1024) throw bad_input(who + " is a special token of " + std::to_string(text.size()) + " bytes, allowed at most 1024");
+    if (text.size() > 1024)
+      throw bad_input(who + " is a special token of " + std::to_string(text.size()) + " bytes, allowed at most 1024");
     std::uint64_t node = 0;
     for (const char c : text) {
       const auto [it, fresh] = trie_.emplace(node << 8 | static_cast<unsigned char>(c), trie_.size() + 1);
@@ -255,7 +281,8 @@ class tokenizer {
       }
       const std::size_t begin = w.out.size(), dropped = w.dropped;
       encode_word(word, w);
-      if (keep && w.dropped == dropped && w.seen.size() < cached_words) w.seen.emplace(word, place{begin, w.out.size() - begin});
+      if (keep && w.dropped == dropped && w.seen.size() < cached_words)
+        w.seen.emplace(word, place{begin, w.out.size() - begin});
     });
   }
   void encode_word(std::string_view word, work& w) const {

@@ -16,7 +16,10 @@ namespace detail {
 
 /// Looks at the code point that starts at text[at]. `size` 0: these bytes can't start one; `whole` false: the text ends
 /// inside it, and more bytes may complete it. Overlong forms, surrogates and values above U+10FFFF can't start one.
-struct utf8_step { std::size_t size; bool whole; };
+struct utf8_step {
+  std::size_t size;
+  bool whole;
+};
 inline utf8_step utf8_at(std::string_view text, std::size_t at) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(at);

@@ -227,6 +227,12 @@ void wander(const L& layout, std::uint32_t operations, unsigned seed) {
   CHECK(store.free_pages(L::max_groups) == 8);
 }
 
+/// `==` of statuses compares addresses of names, which sanitizers keep apart.
+bool is(const status& s, errc code, const std::string& what, std::int64_t value, std::int64_t low, std::int64_t high) {
+  UNSCOPED_INFO(describe(s));
+  return s.code == code && s.what == what && s.value == value && s.low == low && s.high == high;
+}
+
 constexpr extents tiny{1, 2, 8};
 constexpr std::uint8_t first_keeps_all[] = {1, 0};
 
@@ -317,7 +323,7 @@ TEST_CASE("quantized layouts rewind to tile boundaries or inside the newest tile
       const status s = book.store.truncate(0, to);
       CAPTURE(length, to, describe(s));
       REQUIRE(static_cast<bool>(s) == (to % 64 == 0 || to >= newest));
-      if (!s) REQUIRE(s == status{errc::not_rewindable, "length", to, newest, length});
+      if (!s) REQUIRE(is(s, errc::not_rewindable, "length", to, newest, length));
       if (!s) REQUIRE(book.store.length(0) == length);
       book.store.close(0);
       book.forget(0);
@@ -325,7 +331,7 @@ TEST_CASE("quantized layouts rewind to tile boundaries or inside the newest tile
   book.open();
   book.append(0, 200);
   REQUIRE(book.truncate(0, 128));  // the exact rows of tile 1 are gone: only boundaries are left
-  REQUIRE(book.store.truncate(0, 100) == status{errc::not_rewindable, "length", 100, 128, 128});
+  REQUIRE(is(book.store.truncate(0, 100), errc::not_rewindable, "length", 100, 128, 128));
   REQUIRE(book.truncate(0, 64));
   book.append(0, 90);
   REQUIRE(book.truncate(0, 130));
@@ -349,7 +355,7 @@ TEST_CASE("a head split refuses to rewind where dropped tiles are needed") {
   for (std::uint32_t to : {546u, 512u, 300u, 129u}) {
     const status s = book.store.truncate(0, to);
     CAPTURE(to, describe(s));
-    CHECK(s == status{errc::not_rewindable, "length", to, 576, 600});
+    CHECK(is(s, errc::not_rewindable, "length", to, 576, 600));
   }
   CHECK(book.truncate(0, 128 - 64));  // sinks and nothing else
   book.verify(0);
@@ -360,20 +366,20 @@ TEST_CASE("a head split refuses to rewind where dropped tiles are needed") {
 TEST_CASE("every failing call names what was wrong") {
   kv::store<kv::paged<int4>> store(kv::paged<int4>(tiny), {.sequences = 2, .max_tokens = 300, .pages = {3}});
   std::uint32_t a = 9, b = 9, c = 9;
-  CHECK(store.reserve(0, 1) == status{errc::unknown_sequence, "sequence", 0, 0, 1});
+  CHECK(is(store.reserve(0, 1), errc::unknown_sequence, "sequence", 0, 0, 1));
   REQUIRE(store.open(a));
   REQUIRE(store.open(b));
-  CHECK(store.open(c) == status{errc::out_of_pages, "sequences", 3, 0, 2});
+  CHECK(is(store.open(c), errc::out_of_pages, "sequences", 3, 0, 2));
   CHECK(c == 9);
-  CHECK(store.reserve(a, 301) == status{errc::out_of_range, "tokens of the sequence", 301, 1, 300});
-  CHECK(store.reserve(a, 256) == status{errc::out_of_pages, "pages", 4, 0, 3});
-  CHECK(store.commit(a, 1) == status{errc::out_of_range, "tokens to commit", 1, 0, 0});
+  CHECK(is(store.reserve(a, 301), errc::out_of_range, "tokens of the sequence", 301, 1, 300));
+  CHECK(is(store.reserve(a, 256), errc::out_of_pages, "pages", 4, 0, 3));
+  CHECK(is(store.commit(a, 1), errc::out_of_range, "tokens to commit", 1, 0, 0));
   REQUIRE(store.reserve(a, 70));
-  CHECK(store.commit(a, 128) == status{errc::out_of_range, "tokens to commit", 128, 0, 127});
+  CHECK(is(store.commit(a, 128), errc::out_of_range, "tokens to commit", 128, 0, 127));
   REQUIRE(store.commit(a, 70));
-  CHECK(store.commit(a, 0xffffffffu - 10) == status{errc::out_of_range, "tokens to commit", 0xffffffffu - 10, 0, 57});
-  CHECK(store.truncate(a, 71) == status{errc::out_of_range, "length", 71, 0, 70});
-  CHECK(store.fork(7, c) == status{errc::unknown_sequence, "sequence", 7, 0, 1});
+  CHECK(is(store.commit(a, 0xffffffffu - 10), errc::out_of_range, "tokens to commit", 0xffffffffu - 10, 0, 57));
+  CHECK(is(store.truncate(a, 71), errc::out_of_range, "length", 71, 0, 70));
+  CHECK(is(store.fork(7, c), errc::unknown_sequence, "sequence", 7, 0, 1));
   CHECK(store.fork(a, c).code == errc::out_of_pages);
   CHECK(store.bytes(7) == 0);
   CHECK(store.length(7) == 0);

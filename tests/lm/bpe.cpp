@@ -51,7 +51,8 @@ TEST_CASE("merging by scan and by queue both do what the definition says") {
     merger merge(merges.table);
     for (int i = 0; i < 50; ++i) {
       std::string word;
-      for (std::uint64_t n = random() % 60; n > 0; --n) word += static_cast<char>('a' + random() % (seed % 2 == 0 ? 5 : 2));
+      for (std::uint64_t n = random() % 60; n > 0; --n)
+        word += static_cast<char>('a' + random() % (seed % 2 == 0 ? 5 : 2));
       const auto expected = merges.naive(word);
       for (const std::size_t scan_below : {std::size_t{0}, std::size_t{1000}}) {
         std::vector<std::string> got;

@@ -14,7 +14,8 @@ namespace {
 
 std::vector<std::byte> from_hex(const std::string& hex) {
   std::vector<std::byte> out;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
@@ -41,7 +42,8 @@ TEST_CASE("blocks widen to the same bits as the reference dequantizers") {
 TEST_CASE("widening refuses types it lacks and sizes that do not fit") {
   const std::vector<std::byte> bytes(36);
   std::vector<float> out(32);
-  REQUIRE_THROWS_WITH(dequantize(ggml_type::q8_1, bytes, out), Catch::Contains("Q8_1") && Catch::Contains("allowed F32"));
+  REQUIRE_THROWS_WITH(dequantize(ggml_type::q8_1, bytes, out),
+                      Catch::Contains("Q8_1") && Catch::Contains("allowed F32"));
   REQUIRE_THROWS_AS(dequantize(ggml_type::q8_0, bytes, out), bad_input);  // 36 bytes where 34 belong
   REQUIRE_THROWS_AS(dequantize(ggml_type::q8_0, std::span(bytes).first(34), std::span(out).first(31)), bad_input);
   REQUIRE_NOTHROW(dequantize(ggml_type::q8_0, std::span(bytes).first(34), out));

@@ -24,7 +24,10 @@ namespace {
 writer sample() {
   writer w;
   w.number<std::uint8_t>("k.u8", 0, 200).number<std::int8_t>("k.i8", 1, -5).number<std::uint16_t>("k.u16", 2, 60000);
-  w.number<std::int16_t>("k.i16", 3, -300).u32("k.u32", 4000000000u).number<std::int32_t>("k.i32", 5, -70000).f32("k.f32", 1.5f);
+  w.number<std::int16_t>("k.i16", 3, -300)
+      .u32("k.u32", 4000000000u)
+      .number<std::int32_t>("k.i32", 5, -70000)
+      .f32("k.f32", 1.5f);
   w.boolean("k.bool", true).text("k.string", "h\xc3\xa9llo").number<std::uint64_t>("k.u64", 10, 1ull << 63);
   w.number<std::int64_t>("k.i64", 11, -(1ll << 40)).number<double>("k.f64", 12, 0.1);
   w.texts("a.string", {"", "one", "three"}).i32s("a.i32", {1, -2, 3});
@@ -39,7 +42,8 @@ gguf::header parse(const std::string& file) { return gguf::parse(bytes_of(file))
 gguf::header parse(const writer& w) { return parse(w.file()); }
 
 struct temporary_file {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("quire_gguf_" + std::to_string(std::random_device{}()));
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("quire_gguf_" + std::to_string(std::random_device{}()));
   explicit temporary_file(const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
   ~temporary_file() { std::filesystem::remove(path); }
 };
@@ -138,12 +142,11 @@ TEST_CASE("a file cut anywhere is refused") {
   // The header alone is enough where the data is known to follow; one byte less is not.
   const auto h = parse(file);
   std::size_t shortest = 0;
-  for (std::size_t n = 0; n < h.data_offset && shortest == 0; ++n) {
+  for (std::size_t n = 0; n <= h.data_offset && shortest == 0; ++n) {
     try {
       (void)gguf::parse(bytes_of(file).first(n), file.size());
       shortest = n;
-    } catch (const bad_input&) {
-    }
+    } catch (const bad_input&) {}
   }
   REQUIRE(shortest > h.data_offset - 32);
 }
@@ -168,7 +171,8 @@ TEST_CASE("wrong magic and version are named") {
 TEST_CASE("absurd counts are refused before anything is allocated") {
   rusage before{}, after{};
   getrusage(RUSAGE_SELF, &before);
-  for (const std::uint64_t n : {std::uint64_t{1000}, std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 61, ~std::uint64_t{0}}) {
+  for (const std::uint64_t n : {std::uint64_t{1000}, std::uint64_t{1} << 31, std::uint64_t{1} << 40,
+                                std::uint64_t{1} << 61, ~std::uint64_t{0}}) {
     auto w = sample();
     w.tensor_count = n;
     REQUIRE_THROWS_WITH(parse(w), Contains("tensor count is " + std::to_string(n)));
@@ -207,7 +211,9 @@ TEST_CASE("values outside their type are refused") {
   w.raw("t", 9, blob{}.number<std::uint32_t>(99).number<std::uint64_t>(0).bytes);
   REQUIRE_THROWS_WITH(parse(w), Contains("value type 99"));
   w = sample();
-  w.raw("nest", 9, blob{}.number<std::uint32_t>(9).number<std::uint64_t>(1).number<std::uint32_t>(0).number<std::uint64_t>(0).bytes);
+  w.raw(
+      "nest", 9,
+      blob{}.number<std::uint32_t>(9).number<std::uint64_t>(1).number<std::uint32_t>(0).number<std::uint64_t>(0).bytes);
   REQUIRE_THROWS_WITH(parse(w), Contains("array of arrays"));
   w = sample();
   w.u32("k.u8", 1);
@@ -247,7 +253,10 @@ TEST_CASE("tensors that cannot be are refused") {
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {}; })), Contains("'norm' has 0 dimensions, allowed 1 to 4"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {1, 1, 1, 1, 1}; })), Contains("5 dimensions"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {0}; })), Contains("a dimension of 0"));
-  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {1ull << 32, 1ull << 32}; })), Contains("a dimension of 4294967296"));
+  REQUIRE_THROWS_WITH(parse(with([](tensor& t) {
+                        t.dims = {1ull << 32, 1ull << 32};
+                      })),
+                      Contains("a dimension of 4294967296"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {~0ull}; })), Contains("a dimension of"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.dims = {1ull << 53}; })), Contains("allowed within the file's"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.type = 5; })), Contains("'norm' has type 5"));
@@ -255,12 +264,16 @@ TEST_CASE("tensors that cannot be are refused") {
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.type = 3; })), Contains("rows of 5, allowed multiples of 32"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.name = "cube"; })), Contains("'cube' stands twice"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.name = ""; })), Contains("tensor name has 0 bytes"));
-  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.name = std::string(65, 'n'); })), Contains("tensor name has 65 bytes"));
+  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.name = std::string(65, 'n'); })),
+                      Contains("tensor name has 65 bytes"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 100; })), Contains("offset 100, allowed multiples"));
-  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 64; })), Contains("'norm' has data offset 64, allowed from 68 on"));
+  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 64; })),
+                      Contains("'norm' has data offset 64, allowed from 68 on"));
   REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 0; })), Contains("data offset 0"));
-  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 1ull << 62; })), Contains("allowed within the file's 140 bytes"));
-  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = ~0ull - 31; })), Contains("allowed within the file's 140 bytes"));
+  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = 1ull << 62; })),
+                      Contains("allowed within the file's 140 bytes"));
+  REQUIRE_THROWS_WITH(parse(with([](tensor& t) { t.offset = ~0ull - 31; })),
+                      Contains("allowed within the file's 140 bytes"));
 }
 
 TEST_CASE("a table of many tensors is checked quickly") {
@@ -281,14 +294,13 @@ TEST_CASE("flipped bytes give a header or bad_input and nothing else") {
   for (int round = 0; round < 6000; ++round) {
     std::string damaged = file;
     const auto flips = 1 + random() % 4;
-    for (std::uint64_t i = 0; i < flips; ++i) damaged[random() % damaged.size()] = static_cast<char>(random() % 3 == 0 ? 0xff : random());
+    for (std::uint64_t i = 0; i < flips; ++i)
+      damaged[random() % damaged.size()] = static_cast<char>(random() % 3 == 0 ? 0xff : random());
     try {
       const auto h = parse(damaged);
       for (const auto& t : h.tensors) REQUIRE(t.offset + t.bytes <= damaged.size());
       ++read;
-    } catch (const bad_input&) {
-      ++refused;
-    }
+    } catch (const bad_input&) { ++refused; }
   }
   REQUIRE(refused > 1000);
   REQUIRE(read > 100);

@@ -52,7 +52,9 @@ struct writer {
     return *this;
   }
   template <class T>
-  writer& number(std::string_view key, std::uint32_t type, T x) { return raw(key, type, blob{}.number(x).bytes); }
+  writer& number(std::string_view key, std::uint32_t type, T x) {
+    return raw(key, type, blob{}.number(x).bytes);
+  }
   writer& u32(std::string_view key, std::uint32_t x) { return number(key, 4, x); }
   writer& f32(std::string_view key, float x) { return number(key, 6, x); }
   writer& boolean(std::string_view key, bool x) { return number(key, 7, static_cast<std::uint8_t>(x)); }
@@ -89,7 +91,9 @@ struct writer {
   std::uint64_t n_keys_ = 0;
 };
 
-inline std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+inline std::span<const std::byte> bytes_of(const std::string& s) {
+  return std::as_bytes(std::span(s.data(), s.size()));
+}
 
 /// A byte-level vocabulary: three special tokens, all 256 bytes, and the merges of a few English words.
 struct small_vocabulary {
@@ -102,8 +106,9 @@ struct small_vocabulary {
       const bool itself = (b >= 33 && b <= 126) || (b >= 161 && b != 173);
       token(utf8(itself ? b : 256 + other++));
     }
-    for (const char* m : {"h e", "l l", "he ll", "hell o", "\xc4\xa0 w", "o r", "\xc4\xa0w or", "l d", "\xc4\xa0wor ld", "\xc4\xa0 \xc4\xa0",
-                          "\xc4\xa0\xc4\xa0 \xc4\xa0\xc4\xa0", "a a", "aa aa", "t h", "th e", "\xc3\x83 \xc2\xa9"}) {
+    for (const char* m : {"h e", "l l", "he ll", "hell o", "\xc4\xa0 w", "o r", "\xc4\xa0w or", "l d", "\xc4\xa0wor ld",
+                          "\xc4\xa0 \xc4\xa0", "\xc4\xa0\xc4\xa0 \xc4\xa0\xc4\xa0", "a a", "aa aa", "t h", "th e",
+                          "\xc3\x83 \xc2\xa9"}) {
       merges.emplace_back(m);
       std::string joined = m;
       joined.erase(joined.find(' '), 1);
@@ -124,7 +129,9 @@ struct small_vocabulary {
     writer w;
     w.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre).texts("tokenizer.ggml.tokens", tokens);
     w.i32s("tokenizer.ggml.token_type", kinds).texts("tokenizer.ggml.merges", merges);
-    w.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2).boolean("tokenizer.ggml.add_bos_token", false);
+    w.u32("tokenizer.ggml.bos_token_id", 1)
+        .u32("tokenizer.ggml.eos_token_id", 2)
+        .boolean("tokenizer.ggml.add_bos_token", false);
     return w;
   }
 };

@@ -24,7 +24,8 @@ std::vector<int> counts(const sampler_options& o, const std::vector<float>& logi
 std::set<std::size_t> reached(const sampler_options& o, const std::vector<float>& logits) {
   std::set<std::size_t> out;
   const auto n = counts(o, logits, 4000);
-  for (std::size_t i = 0; i < n.size(); ++i) if (n[i] > 0) out.insert(i);
+  for (std::size_t i = 0; i < n.size(); ++i)
+    if (n[i] > 0) out.insert(i);
   return out;
 }
 
@@ -52,7 +53,8 @@ TEST_CASE("the same seed gives the same tokens and another seed others") {
   std::vector<float> logits(1000);
   for (float& x : logits) x = static_cast<float>(random() % 1000) / 200;
   const auto run = [&](std::uint64_t seed) {
-    sampler s({.temperature = 0.8f, .top_k = 100, .top_p = 0.95f, .min_p = 0.01f, .repeat_penalty = 1.1f, .seed = seed}, logits.size());
+    sampler s({.temperature = 0.8f, .top_k = 100, .top_p = 0.95f, .min_p = 0.01f, .repeat_penalty = 1.1f, .seed = seed},
+              logits.size());
     std::vector<std::int32_t> ids;
     for (int i = 0; i < 50; ++i) s.accept(ids.emplace_back(s(logits)));
     return ids;
@@ -118,7 +120,7 @@ TEST_CASE("the repeat penalty weighs recent tokens alone") {
   s.accept(0);
   s.accept(0);
   s.accept(2);
-  REQUIRE(s(std::vector<float>{4, 1, -1}) == 0);  // once counted twice, still penalised by one factor: 2, 1, -2
+  REQUIRE(s(std::vector<float>{4, 1, -1}) == 0);    // once counted twice, still penalised by one factor: 2, 1, -2
   REQUIRE(s(std::vector<float>{-4, -9, -5}) == 0);  // -8, -9, -10
   sampler all_banned({.repeat_penalty = 100, .repeat_last = 4}, 1);
   all_banned.accept(0);
@@ -129,12 +131,15 @@ TEST_CASE("the repeat penalty weighs recent tokens alone") {
 
 TEST_CASE("bad options and logits are named") {
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
-  for (const float t : {-0.1f, 101.0f, nan, inf}) REQUIRE_THROWS_WITH(validate({.temperature = t}), Contains("temperature is"));
+  for (const float t : {-0.1f, 101.0f, nan, inf})
+    REQUIRE_THROWS_WITH(validate({.temperature = t}), Contains("temperature is"));
   REQUIRE_THROWS_WITH(validate({.temperature = -1}), Contains("temperature is -1, allowed 0 to 100"));
   REQUIRE_THROWS_WITH(validate({.top_k = -1}), Contains("top_k is -1, allowed 0 to"));
-  for (const float p : {0.0f, 1.1f, nan}) REQUIRE_THROWS_WITH(validate({.top_p = p}), Contains("top_p is") && Contains("allowed above 0 to 1"));
+  for (const float p : {0.0f, 1.1f, nan})
+    REQUIRE_THROWS_WITH(validate({.top_p = p}), Contains("top_p is") && Contains("allowed above 0 to 1"));
   for (const float p : {-0.1f, 1.1f, nan}) REQUIRE_THROWS_WITH(validate({.min_p = p}), Contains("min_p is"));
-  for (const float p : {0.0f, -1.0f, nan}) REQUIRE_THROWS_WITH(validate({.repeat_penalty = p}), Contains("repeat_penalty is"));
+  for (const float p : {0.0f, -1.0f, nan})
+    REQUIRE_THROWS_WITH(validate({.repeat_penalty = p}), Contains("repeat_penalty is"));
   REQUIRE_THROWS_WITH(validate({.repeat_last = -1}), Contains("repeat_last is -1"));
   REQUIRE_THROWS_AS(sampler({.top_k = -1}, 4), bad_input);
   REQUIRE_THROWS_WITH(sampler({}, 0), Contains("vocabulary_size is 0"));

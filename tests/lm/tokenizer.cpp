@@ -18,7 +18,9 @@ using gguf_test::writer;
 
 namespace {
 
-tokenizer small(const std::string& pre = "smollm") { return tokenizer(gguf::parse(bytes_of(small_vocabulary().write(pre).file()))); }
+tokenizer small(const std::string& pre = "smollm") {
+  return tokenizer(gguf::parse(bytes_of(small_vocabulary().write(pre).file())));
+}
 tokenizer from(const small_vocabulary& v) { return tokenizer(gguf::parse(bytes_of(v.write().file()))); }
 
 /// The tokens' texts with | between.
@@ -29,7 +31,9 @@ std::string cut(const tokenizer& t, std::string_view text, encode_options option
 }
 std::string words(const char* pre, std::string_view text) {
   std::string out;
-  pretokenizer(rules_for(pre)).cut(text, [&](std::string_view word) { out.append(out.empty() ? "" : "|").append(word); });
+  pretokenizer(rules_for(pre)).cut(text, [&](std::string_view word) {
+    out.append(out.empty() ? "" : "|").append(word);
+  });
   return out;
 }
 
@@ -66,7 +70,7 @@ TEST_CASE("merges apply in order of rank inside words") {
   const tokenizer t = small();
   REQUIRE(cut(t, "hello world") == "hello| world");
   REQUIRE(cut(t, "aaaaa") == "aaaa|a");
-  REQUIRE(cut(t, "the they") == "the| |the|y");
+  REQUIRE(cut(t, "the they") == "t|he| |t|he|y");  // "h e" has a lower rank than "t h"
   REQUIRE(cut(t, "a12 3") == "a|1|2| |3");
   REQUIRE(cut(t, "\xc3\xa9\xc3\xa9") == "\xc3\xa9|\xc3\xa9");
   REQUIRE(cut(t, "      x") == "    | | |x");
@@ -80,9 +84,14 @@ TEST_CASE("patterns cut words as their families do") {
   REQUIRE(words("qwen2", "ab12 (x)\n") == "ab|1|2| (|x|)\n");
   REQUIRE(words("falcon", "a`b 12345") == "a|`|b| |123|45");
   REQUIRE(words("default", "a`b 12345") == "a|`|b| |123|45");
-  REQUIRE(words("smollm", "a\xe1\xa0\x8e" "b") == "a|\xe1\xa0\x8e|b");  // U+180E is no space
-  REQUIRE(words("smollm", "a\xc2\xa0\xc2\xa0" "b") == "a|\xc2\xa0|\xc2\xa0|b");
-  REQUIRE_THROWS_WITH(rules_for("bert"), Contains("tokenizer.ggml.pre is 'bert', allowed one of") && Contains("smollm"));
+  REQUIRE(words("smollm",
+                "a\xe1\xa0\x8e"
+                "b") == "a|\xe1\xa0\x8e|b");  // U+180E is no space
+  REQUIRE(words("smollm",
+                "a\xc2\xa0\xc2\xa0"
+                "b") == "a|\xc2\xa0|\xc2\xa0|b");
+  REQUIRE_THROWS_WITH(rules_for("bert"),
+                      Contains("tokenizer.ggml.pre is 'bert', allowed one of") && Contains("smollm"));
   REQUIRE_THROWS_AS(rules_for(""), bad_input);
   REQUIRE_THROWS_AS(rules_for("gpt-2 phi-2"), bad_input);
 }
@@ -115,7 +124,8 @@ TEST_CASE("the longest special token at a place wins") {
 
 TEST_CASE("text in parts merges over their borders but has no control token across them") {
   const tokenizer t = small();
-  const std::vector<text_part> parts{{"<|im_start|>he", true}, {"llo", false}, {"<|im_end|>", false}, {"<|im", true}, {"_end|>", true}};
+  const std::vector<text_part> parts{
+      {"<|im_start|>he", true}, {"llo", false}, {"<|im_end|>", false}, {"<|im", true}, {"_end|>", true}};
   const auto ids = t.encode(std::span<const text_part>(parts), false);
   REQUIRE(ids[0] == 1);
   REQUIRE(std::string(t.bytes(ids[1])) == "hello");
@@ -201,9 +211,7 @@ TEST_CASE("a vocabulary that contradicts itself is refused by name") {
   const auto refuse = [](const writer& w) {
     try {
       (void)tokenizer(gguf::parse(bytes_of(w.file())));
-    } catch (const bad_input& e) {
-      return std::string(e.what());
-    }
+    } catch (const bad_input& e) { return std::string(e.what()); }
     return std::string("nothing was refused");
   };
   small_vocabulary v;
@@ -218,7 +226,8 @@ TEST_CASE("a vocabulary that contradicts itself is refused by name") {
   w.texts("tokenizer.ggml.merges", {});
   REQUIRE_THAT(refuse(w), Contains("tokenizer.ggml.tokens has 0 elements"));
   REQUIRE_THAT(refuse(v.write("wordpiece")), Contains("tokenizer.ggml.pre is 'wordpiece'"));
-  REQUIRE_THAT(refuse(v.write().u32("tokenizer.ggml.eot_token_id", 100000)), Contains("tokenizer.ggml.eot_token_id is 100000, allowed 0 to"));
+  REQUIRE_THAT(refuse(v.write().u32("tokenizer.ggml.eot_token_id", 100000)),
+               Contains("tokenizer.ggml.eot_token_id is 100000, allowed 0 to"));
   const auto broken = [&](auto change) {
     small_vocabulary copy = v;
     change(copy);
@@ -227,7 +236,8 @@ TEST_CASE("a vocabulary that contradicts itself is refused by name") {
   REQUIRE_THAT(broken([](auto& c) { c.kinds.pop_back(); }), Contains("tokenizer.ggml.token_type has"));
   REQUIRE_THAT(broken([](auto& c) { c.kinds[5] = 7; }), Contains("tokenizer.ggml.token_type[5] is 7, allowed 0 to 6"));
   REQUIRE_THAT(broken([](auto& c) { c.kinds[5] = -1; }), Contains("[5] is -1"));
-  REQUIRE_THAT(broken([](auto& c) { c.tokens[4] = c.tokens[7]; }), Contains("tokenizer.ggml.tokens[7]") && Contains("the same as [4]"));
+  REQUIRE_THAT(broken([](auto& c) { c.tokens[4] = c.tokens[7]; }),
+               Contains("tokenizer.ggml.tokens[7]") && Contains("the same as [4]"));
   REQUIRE_THAT(broken([](auto& c) { c.tokens[4] = "\xff"; }), Contains("tokenizer.ggml.tokens[4] has byte 0xff"));
   REQUIRE_THAT(broken([](auto& c) { c.token(std::string(2000, 'x'), 3); }), Contains("special token of 2000 bytes"));
   for (const char* bad : {"", "ab", " ab", "a ", " ", "  ", "a \xff"}) {

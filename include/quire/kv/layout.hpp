@@ -50,7 +50,7 @@ QUIRE_HD constexpr std::size_t tail_bytes(const L& l) noexcept {
 template <Layout L>
 QUIRE_HD constexpr std::size_t contiguous_run_bytes(const L& l) noexcept {
   std::size_t least = tail_bytes(l);
-  for (std::uint32_t g = 0; g < l.groups(); ++g) least = page_bytes(l, g) < least ? page_bytes(l, g) : least;
+  for (std::uint32_t g = 0; g < l.groups(); ++g) least = l.group_heads(g) != 0 && page_bytes(l, g) < least ? page_bytes(l, g) : least;
   return least;
 }
 
