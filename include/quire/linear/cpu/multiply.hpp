@@ -3,8 +3,6 @@
 // columns, whatever the number of rows, the blocking and the number of workers: results are bit-identical for all of them.
 #pragma once
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -49,8 +47,6 @@ HWY_INLINE u32_vec load_words(const std::byte* p) {
 struct q4_1_block {
   u32_vec code[8];
   f32_vec scale, minimum;
-  static constexpr std::size_t stream_bytes = 320;
-  static HWY_INLINE const std::byte* at(const std::byte* panel, std::size_t b) { return panel + 320 * b; }
   HWY_INLINE q4_1_block(const std::byte* panel, std::size_t b, std::size_t part) {
     const std::byte* block = panel + 320 * b;
     const auto low = hn::Set(simd::u32_of<simd::f32_tag>{}, 0x0f0f0f0fu);
@@ -62,23 +58,27 @@ struct q4_1_block {
     scale = load_halves(block + 256 + 2 * lanes * part);
     minimum = load_halves(block + 288 + 2 * lanes * part);
   }
+  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
+    return simd::dot_u7s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
+  }
   /// Σ over the block of w · x, but for the scale of x.
-  HWY_INLINE f32_vec value(f32_vec dot, f32_vec sum) const { return hn::MulAdd(scale, dot, hn::Mul(minimum, sum)); }
+  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const { return hn::MulAdd(scale, product, hn::Mul(minimum, sum)); }
 };
 
 /// The same for q8_0; codes stand 128 too high, which the sum of the activations corrects exactly.
 struct q8_0_block {
   u32_vec code[8];
   f32_vec scale;
-  static constexpr std::size_t stream_bytes = 544;
-  static HWY_INLINE const std::byte* at(const std::byte* panel, std::size_t b) { return panel + detail::q8_0_codes(b); }
   HWY_INLINE q8_0_block(const std::byte* panel, std::size_t b, std::size_t part) {
     const std::byte* codes = panel + detail::q8_0_codes(b) + 4 * lanes * part;
     unroll<8>([&](auto j) __attribute__((always_inline)) { code[j] = load_words(codes + 64 * j); });
     scale = load_halves(panel + detail::q8_0_scales(b) + 2 * lanes * part);
   }
-  HWY_INLINE f32_vec value(f32_vec dot, f32_vec sum) const {
-    return hn::Mul(scale, hn::MulAdd(hn::Set(simd::f32_tag{}, -128.0f), sum, dot));
+  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
+    return simd::dot_u8s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
+  }
+  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const {
+    return hn::Mul(scale, hn::MulAdd(hn::Set(simd::f32_tag{}, -128.0f), sum, product));
   }
 };
 
@@ -92,16 +92,12 @@ HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, s
   unroll<N>([&](auto i) __attribute__((always_inline)) { acc[i] = hn::Zero(d); });
   for (std::size_t b = 0; b < blocks; ++b, group += 40 * N) {
     const Block w(panel, b, part);
-    if constexpr (N <= 2)  // few rows wait for memory, not for arithmetic: ask early
-      unroll<(Block::stream_bytes + 63) / 64>([&](auto line) __attribute__((always_inline)) {
-        hwy::Prefetch(Block::at(panel, b) + 4096 + 64 * line);
-      });
     unroll<N>([&](auto i) __attribute__((always_inline)) {
       constexpr std::size_t chains = N <= 2 ? 2 : 1;  // integer sums: any order gives the same
       i32_vec sums[2] = {hn::Zero(di), hn::Zero(di)};
       unroll<8>([&](auto k) __attribute__((always_inline)) {
         const auto x = hn::Set(du, load_as<std::uint32_t>(group + 32 * i + 4 * k));
-        sums[k % chains] = simd::dot_u8s8(di, sums[k % chains], w.code[k], x);
+        sums[k % chains] = Block::dot(sums[k % chains], w.code[k], x);
       });
       const auto dot = hn::ConvertTo(d, chains == 2 ? hn::Add(sums[0], sums[1]) : sums[0]);
       const auto scale = hn::Set(d, load_as<float>(group + 32 * N + 4 * i));
@@ -142,7 +138,6 @@ HWY_INLINE void multiply_floats(const std::byte* panel, const float* x, std::siz
   unroll<N>([&](auto i) __attribute__((always_inline)) { even[i] = odd[i] = hn::Zero(d); });
   for (std::size_t c = 0; c < cols; c += 2, panel += Pair::bytes) {
     const Pair w(panel, part);
-    if constexpr (N <= 2) unroll<Pair::bytes / 64>([&](auto line) __attribute__((always_inline)) { hwy::Prefetch(panel + 4096 + 64 * line); });
     unroll<N>([&](auto i) __attribute__((always_inline)) {
       even[i] = hn::MulAdd(w.even, hn::Set(d, x[i * stride + c]), even[i]);
       odd[i] = hn::MulAdd(w.odd, hn::Set(d, x[i * stride + c + 1]), odd[i]);
