@@ -10,7 +10,7 @@
 
 #include "config.hpp"
 
-#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__SSSE3__)
+#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__SSSE3__)
 #include <immintrin.h>
 #endif
 
@@ -57,7 +57,7 @@ HWY_INLINE VF dot_bf16(D d, VF acc, VU a, VU b) {
   return hn::MulAdd(hn::BitCast(d, hn::And(a, high)), hn::BitCast(d, hn::And(b, high)), acc);
 }
 
-#if defined(__SSSE3__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+#if defined(__SSSE3__) && !defined(__AVX512VNNI__)
 /// dot_u8s8 for bytes of `a` ≤ 128, whose products with two bytes of `b` add up within 16 bits.
 template <class VI, class VU>
 HWY_INLINE VI dot_small(VI acc, VU a, VU b) {
@@ -82,8 +82,6 @@ HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
     return VI{_mm512_dpbusd_epi32(acc.raw, a.raw, b.raw)};
   else if constexpr (sizeof(VI) == 32)
     return VI{_mm256_dpbusd_epi32(acc.raw, a.raw, b.raw)};
-#elif defined(__AVXVNNI__)
-  if constexpr (sizeof(VI) == 32) return VI{_mm256_dpbusd_avx_epi32(acc.raw, a.raw, b.raw)};
 #elif defined(__SSSE3__)
   if constexpr (sizeof(VI) >= 16) {
     const auto low = hn::Set(u32_of<DI>{}, 0x7f7f7f7fu);
@@ -113,7 +111,7 @@ HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
 /// dot_u8s8 where no byte of `a` exceeds 128: half the work without VNNI.
 template <class DI, class VI = hn::Vec<DI>, class VU = hn::Vec<u32_of<DI>>>
 HWY_INLINE VI dot_u7s8(DI di, VI acc, VU a, VU b) {
-#if defined(__SSSE3__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+#if defined(__SSSE3__) && !defined(__AVX512VNNI__)
   if constexpr (sizeof(VI) >= 16) return dot_small(acc, a, b);
 #endif
   return dot_u8s8(di, acc, a, b);
