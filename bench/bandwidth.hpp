@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Read bandwidth, the wall that memory-bound kernels are measured against. Measure it in the same run, alternating with the
-// kernel: it drifts.
+// Read bandwidth, the wall that memory-bound kernels are measured against. Measure it in the same run, alternating with
+// the kernel: it drifts.
 #pragma once
 
 #include <hwy/cache_control.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed weights at the machine's wall. Prints JSON: mat-vec over one token's matrices of a 135M-parameter llama (30 layers of
-// Q4_1, a Q8_0 head) beside the read bandwidth of the same bytes, alternating; mat-mat rates for several row counts.
-// usage: bench_multiply [workers = all] [repetitions = 15]
+// Packed weights at the machine's wall. Prints JSON: mat-vec over one token's matrices of a 135M-parameter llama (30
+// layers of Q4_1, a Q8_0 head) beside the read bandwidth of the same bytes, alternating; mat-mat rates for several row
+// counts. usage: bench_multiply [workers = all] [repetitions = 15]
 #include "quire/linear/cpu/multiply.hpp"
 
 #include <cstdio>
@@ -37,7 +37,8 @@ matrix fill(shape s, std::byte* to, std::mt19937& random) {
     const float w = 0.01f;
     const std::uint16_t b = bf16::from(w).bits;
     for (std::size_t i = 0; i < source.size(); ++i) {
-      const auto bits = s.type == source_type::f32 ? std::bit_cast<std::uint32_t>(w) >> 8 * (i % 4) : static_cast<std::uint32_t>(b) >> 8 * (i % 2);
+      const auto bits = s.type == source_type::f32 ? std::bit_cast<std::uint32_t>(w) >> 8 * (i % 4)
+                                                   : static_cast<std::uint32_t>(b) >> 8 * (i % 2);
       source[i] = static_cast<std::byte>(bits);
     }
   }
@@ -82,7 +83,8 @@ int main(int argc, char** argv) {
 
   const auto x = normal(1536, random);
   std::vector<float> y(49152);
-  std::vector<std::vector<std::byte>> codes(workers, std::vector<std::byte>(activations::workspace_bytes(1, 1536) + 64));
+  std::vector<std::vector<std::byte>> codes(workers,
+                                            std::vector<std::byte>(activations::workspace_bytes(1, 1536) + 64));
   const auto token = [&] {
     executor.run([&](const team& t) {
       for (const matrix& m : matrices) {
@@ -105,14 +107,16 @@ int main(int argc, char** argv) {
     wall.push_back((read + again) / 2 * 1e-9);
     share.push_back(got / ((read + again) / 2));
   }
-  std::printf("{\"isa\": \"%s\", \"workers\": %u, \"matvec\": {\"bytes\": %zu, \"GB_per_s\": %.2f, \"read_GB_per_s\": %.2f, "
-              "\"share_of_read\": %.3f, \"passes_per_s\": %.1f},\n \"matmat\": [\n",
-              simd::isa_name(), workers, bytes, quire_bench::median(rate), quire_bench::median(wall), quire_bench::median(share),
-              quire_bench::median(rate) * 1e9 / static_cast<double>(bytes));
+  std::printf(
+      "{\"isa\": \"%s\", \"workers\": %u, \"matvec\": {\"bytes\": %zu, \"GB_per_s\": %.2f, \"read_GB_per_s\": %.2f, "
+      "\"share_of_read\": %.3f, \"passes_per_s\": %.1f},\n \"matmat\": [\n",
+      simd::isa_name(), workers, bytes, quire_bench::median(rate), quire_bench::median(wall),
+      quire_bench::median(share), quire_bench::median(rate) * 1e9 / static_cast<double>(bytes));
 
   bool first = true;
-  for (const shape s : {shape{source_type::q4_1, 3072, 576}, shape{source_type::q4_1, 576, 1536}, shape{source_type::q8_0, 3072, 576},
-                        shape{source_type::bf16, 3072, 576}, shape{source_type::f32, 3072, 576}}) {
+  for (const shape s :
+       {shape{source_type::q4_1, 3072, 576}, shape{source_type::q4_1, 576, 1536}, shape{source_type::q8_0, 3072, 576},
+        shape{source_type::bf16, 3072, 576}, shape{source_type::f32, 3072, 576}}) {
     quire_bench::big_buffer space(packed_bytes(packed_as(s.type), s.rows, s.cols));
     const matrix m = fill(s, space.data(), random);
     for (const std::uint32_t n : {1u, 4u, 16u, 64u, 256u, 512u}) {
@@ -136,8 +140,8 @@ int main(int argc, char** argv) {
         sample.push_back(operations * passes / (quire_bench::seconds() - start) * 1e-9);
       }
       static const char* const names[] = {"f32", "bf16", "q4_1", "q8_0"};
-      std::printf("%s  {\"type\": \"%s\", \"rows\": %u, \"cols\": %u, \"n\": %u, \"Gop_per_s\": %.1f}", first ? "" : ",\n",
-                  names[static_cast<int>(m.type)], s.rows, s.cols, n, quire_bench::median(sample));
+      std::printf("%s  {\"type\": \"%s\", \"rows\": %u, \"cols\": %u, \"n\": %u, \"Gop_per_s\": %.1f}",
+                  first ? "" : ",\n", names[static_cast<int>(m.type)], s.rows, s.cols, n, quire_bench::median(sample));
       first = false;
     }
   }

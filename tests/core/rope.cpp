@@ -17,7 +17,8 @@ TEST_CASE("rope rows hold cosines and sines of double-precision angles") {
       fill_rope(r, {8190, 8193}, table.data());
       for (int p = 0; p < 3; ++p)
         for (int i = 0; i < 4; ++i) {
-          const double angle = (8190 + p) * scale * std::exp(std::log(100000.0) * (-i / 4.0)) / (f ? double{f[i]} : 1.0);
+          const double angle =
+              (8190 + p) * scale * std::exp(std::log(100000.0) * (-i / 4.0)) / (f ? double{f[i]} : 1.0);
           REQUIRE(table[p * 8 + i] == Approx(std::cos(angle)).margin(1e-7));
           REQUIRE(table[p * 8 + 4 + i] == Approx(std::sin(angle)).margin(1e-7));
         }

@@ -31,6 +31,10 @@ TEST_CASE("dot_u8s8 is exact at the extremes") {
     int want = 11;
     for (int k = 0; k < 4; ++k) want += static_cast<int>(a >> 8 * k & 255) * static_cast<std::int8_t>(b >> 8 * k & 255);
     REQUIRE(hn::GetLane(simd::dot_u8s8(di, hn::Set(di, 11), hn::Set(du, a), hn::Set(du, b))) == want);
+    const std::uint32_t small = i < 2 ? 0x80808080u : a & 0x7f7f7f7fu;
+    want = 11;
+    for (int k = 0; k < 4; ++k) want += static_cast<int>(small >> 8 * k & 255) * static_cast<std::int8_t>(b >> 8 * k & 255);
+    REQUIRE(hn::GetLane(simd::dot_u7s8(di, hn::Set(di, 11), hn::Set(du, small), hn::Set(du, b))) == want);
   }
 }
 

@@ -64,7 +64,8 @@ TEST_CASE("packed weights are as dense as the file") {
 
 TEST_CASE("shapes and bytes that cannot be packed are refused by name") {
   std::vector<std::byte> space(1 << 16);
-  const auto refused = [&](source_type type, std::uint32_t first, std::uint32_t count, std::uint32_t rows, std::uint32_t cols) {
+  const auto refused = [&](source_type type, std::uint32_t first, std::uint32_t count, std::uint32_t rows,
+                           std::uint32_t cols) {
     return pack(type, space.data(), first, count, rows, cols, space.data() + 32768);
   };
   REQUIRE(refused(source_type::q4_1, 0, 16, 16, 48).code == errc::unsupported_shape);

@@ -11,7 +11,8 @@
 
 namespace quire::inline v0 {
 
-/// Which elements of a head turn together: (2i, 2i+1), as GGUF llama models are converted, or (i, i + dims/2), as NeoX has it.
+/// Which elements of a head turn together: (2i, 2i+1), as GGUF llama models are converted, or (i, i + dims/2), as NeoX
+/// has it.
 enum class rope_style : std::uint8_t { interleaved, halves };
 
 /// Rotary position embedding of the first `dims` elements of a head: pair i turns by
@@ -26,14 +27,16 @@ struct rope {
 
 /// fails: out_of_range (dims odd, zero or above head_dim); base or frequency_scale not positive and finite.
 [[nodiscard]] inline status supports(const rope& r, std::uint32_t head_dim) noexcept {
-  if (r.dims == 0 || r.dims > head_dim || r.dims % 2 != 0) return {errc::out_of_range, "dims of the rope (even)", r.dims, 2, head_dim};
+  if (r.dims == 0 || r.dims > head_dim || r.dims % 2 != 0)
+    return {errc::out_of_range, "dims of the rope (even)", r.dims, 2, head_dim};
   if (!(r.base > 0) || !std::isfinite(r.base)) return {errc::out_of_range, "base of the rope (positive)"};
-  if (!(r.frequency_scale > 0) || !std::isfinite(r.frequency_scale)) return {errc::out_of_range, "frequency_scale of the rope (positive)"};
+  if (!(r.frequency_scale > 0) || !std::isfinite(r.frequency_scale))
+    return {errc::out_of_range, "frequency_scale of the rope (positive)"};
   return {};
 }
 
-/// Row of one position: cos [dims/2], then sin [dims/2]. Rows of other positions follow it. Angles are computed in double.
-/// cost: about 50 ns per pair and position; fill once per context. table [positions.size()][dims].
+/// Row of one position: cos [dims/2], then sin [dims/2]. Rows of other positions follow it. Angles are computed in
+/// double. cost: about 50 ns per pair and position; fill once per context. table [positions.size()][dims].
 inline void fill_rope(const rope& r, range positions, float* table) noexcept {
   const std::uint32_t pairs = r.dims / 2;
   for (std::uint32_t i = 0; i < pairs; ++i) {

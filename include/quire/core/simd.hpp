@@ -10,7 +10,7 @@
 
 #include "config.hpp"
 
-#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__SSSE3__)
 #include <immintrin.h>
 #endif
 
@@ -57,6 +57,23 @@ HWY_INLINE VF dot_bf16(D d, VF acc, VU a, VU b) {
   return hn::MulAdd(hn::BitCast(d, hn::And(a, high)), hn::BitCast(d, hn::And(b, high)), acc);
 }
 
+#if defined(__SSSE3__) && !defined(__AVX512VNNI__)
+/// dot_u8s8 for bytes of `a` ≤ 128, whose products with two bytes of `b` add up within 16 bits.
+template <class VI, class VU>
+HWY_INLINE VI dot_small(VI acc, VU a, VU b) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(VI) == 64)
+    return VI{_mm512_add_epi32(acc.raw, _mm512_madd_epi16(_mm512_maddubs_epi16(a.raw, b.raw), _mm512_set1_epi16(1)))};
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(VI) == 32)
+    return VI{_mm256_add_epi32(acc.raw, _mm256_madd_epi16(_mm256_maddubs_epi16(a.raw, b.raw), _mm256_set1_epi16(1)))};
+#endif
+  if constexpr (sizeof(VI) == 16)
+    return VI{_mm_add_epi32(acc.raw, _mm_madd_epi16(_mm_maddubs_epi16(a.raw, b.raw), _mm_set1_epi16(1)))};
+}
+#endif
+
 /// acc[i] + Σ_k u8(a[i])_k · s8(b[i])_k over the four bytes of each 32-bit lane. Exact: never saturates.
 template <class DI, class VI = hn::Vec<DI>, class VU = hn::Vec<u32_of<DI>>>
 HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
@@ -65,6 +82,11 @@ HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
     return VI{_mm512_dpbusd_epi32(acc.raw, a.raw, b.raw)};
   else if constexpr (sizeof(VI) == 32)
     return VI{_mm256_dpbusd_epi32(acc.raw, a.raw, b.raw)};
+#elif defined(__SSSE3__)
+  if constexpr (sizeof(VI) >= 16) {
+    const auto low = hn::Set(u32_of<DI>{}, 0x7f7f7f7fu);
+    return dot_small(dot_small(acc, hn::And(a, low), b), hn::AndNot(low, a), b);
+  }
 #endif
   const u32_of<DI> du;
   if constexpr (HWY_MAX_BYTES >= 16) {  // products of two bytes fit 16 bits, their sums do not
@@ -84,6 +106,15 @@ HWY_INLINE VI dot_u8s8(DI di, VI acc, VU a, VU b) {
     acc = hn::Add(acc, hn::Add(term(a, hn::ShiftLeft<24>(b)), term(hn::ShiftRight<8>(a), hn::ShiftLeft<16>(b))));
     return hn::Add(acc, hn::Add(term(hn::ShiftRight<16>(a), hn::ShiftLeft<8>(b)), term(hn::ShiftRight<24>(a), b)));
   }
+}
+
+/// dot_u8s8 where no byte of `a` exceeds 128: half the work without VNNI.
+template <class DI, class VI = hn::Vec<DI>, class VU = hn::Vec<u32_of<DI>>>
+HWY_INLINE VI dot_u7s8(DI di, VI acc, VU a, VU b) {
+#if defined(__SSSE3__) && !defined(__AVX512VNNI__)
+  if constexpr (sizeof(VI) >= 16) return dot_small(acc, a, b);
+#endif
+  return dot_u8s8(di, acc, a, b);
 }
 
 /// Two f32 vectors → one vector of bf16 pairs, `lo` in the low halves; rounds to nearest even.

@@ -76,7 +76,8 @@ TEST_CASE("a rotation turns the right pairs and leaves the rest of the head") {
           const float* to = x.data() + h * head_dim;
           for (std::uint32_t i = 0; i < dims / 2; ++i) {
             const double angle = position * std::pow(10000.0, -2.0 * i / dims);
-            const std::uint32_t u = style == rope_style::halves ? i : 2 * i, v = style == rope_style::halves ? i + dims / 2 : 2 * i + 1;
+            const std::uint32_t u = style == rope_style::halves ? i : 2 * i,
+                                v = style == rope_style::halves ? i + dims / 2 : 2 * i + 1;
             REQUIRE(to[u] == Approx(from[u] * std::cos(angle) - from[v] * std::sin(angle)).margin(1e-6));
             REQUIRE(to[v] == Approx(from[u] * std::sin(angle) + from[v] * std::cos(angle)).margin(1e-6));
           }

@@ -21,7 +21,8 @@ struct inputs {
 inputs random_inputs(std::uint32_t n, std::uint32_t cols, std::uint32_t stride, std::uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
-  inputs in{std::vector<float>(std::size_t{n} * stride), std::vector<std::byte>(activations::workspace_bytes(n, cols)), {}};
+  inputs in{
+      std::vector<float>(std::size_t{n} * stride), std::vector<std::byte>(activations::workspace_bytes(n, cols)), {}};
   for (auto& v : in.rows) v = normal(random);
   in.view = {in.rows.data(), stride, n, cols, in.work.data()};
   if (cols % 32 == 0 && !quantize(in.view)) throw std::runtime_error("inputs");
@@ -73,7 +74,8 @@ TEST_CASE("products agree with double precision for every type and shape") {
           multiply(p.view, in.view, y.data(), rows + 3, {0, panels(p.view)});
           compare(t, in, y.data(), rows + 3);
           for (std::uint32_t i = 0; i < n; ++i)
-            for (std::uint32_t k = 0; k < 3; ++k) REQUIRE(y[i * (rows + 3) + rows + k] == 7.0f);  // nothing past the outputs
+            for (std::uint32_t k = 0; k < 3; ++k)
+              REQUIRE(y[i * (rows + 3) + rows + k] == 7.0f);  // nothing past the outputs
         }
       }
 }
@@ -166,7 +168,8 @@ TEST_CASE("a range of panels writes its own outputs alone") {
   multiply(p.view, in.view, whole.data(), rows, {0, panels(p.view)});
   multiply(p.view, in.view, y.data(), rows, {1, 3});
   for (std::uint32_t i = 0; i < 2; ++i)
-    for (std::uint32_t r = 0; r < rows; ++r) REQUIRE(y[i * rows + r] == (r >= 16 && r < 48 ? whole[i * rows + r] : 9.0f));
+    for (std::uint32_t r = 0; r < rows; ++r)
+      REQUIRE(y[i * rows + r] == (r >= 16 && r < 48 ? whole[i * rows + r] : 9.0f));
 }
 
 TEST_CASE("the largest codes of weights and activations do not overflow") {

@@ -18,9 +18,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr std::uint32_t group_rows = 8;
 
 /// Inputs of a product: n rows of f32 and, for quantized weights, the same rows in 8 bits. Owns nothing.
-/// Rows are kept in groups of 8 (the last group holds what is left, g rows); a group is [cols/32] of {g × 32 codes s8, g scales
-/// f32, g sums f32}: x ≈ scale · code, scale = max|x| / 127, sum = Σ codes. Each row takes as many bytes in any group.
-/// from: the 8-bit rows of llama.cpp (there the scale is f16)
+/// Rows are kept in groups of 8 (the last group holds what is left, g rows); a group is [cols/32] of {g × 32 codes s8,
+/// g scales f32, g sums f32}: x ≈ scale · code, scale = max|x| / 127, sum = Σ codes. Each row takes as many bytes in
+/// any group. from: the 8-bit rows of llama.cpp (there the scale is f16)
 struct activations {
   const float* rows = nullptr;  ///< [n][stride]
   std::size_t stride = 0;       ///< floats from row to row, ≥ cols
@@ -29,7 +29,9 @@ struct activations {
   std::byte* codes = nullptr;  ///< workspace [workspace_bytes(n, cols)]; may be null for f32 and bf16 weights
 
   static constexpr std::size_t row_bytes(std::uint32_t cols) noexcept { return std::size_t{cols} / block_cols * 40; }
-  static constexpr std::size_t workspace_bytes(std::uint32_t n, std::uint32_t cols) noexcept { return n * row_bytes(cols); }
+  static constexpr std::size_t workspace_bytes(std::uint32_t n, std::uint32_t cols) noexcept {
+    return n * row_bytes(cols);
+  }
 
   std::uint32_t groups() const noexcept { return (n + group_rows - 1) / group_rows; }
   std::uint32_t rows_of(std::uint32_t group) const noexcept {
@@ -72,7 +74,8 @@ inline bool quantize_block(const float* x, std::byte* codes, float& scale, float
 /// magnitude below 1e-36 becomes zero. cost: about 1 ns per 16 values.
 /// fails: unsupported_shape (cols not a multiple of 32); not_finite, `value` names the row (its block becomes zero).
 [[nodiscard]] inline status quantize(const activations& x, range which) noexcept {
-  if (x.cols % block_cols != 0) return {errc::unsupported_shape, "cols of quantized activations (a multiple of 32)", x.cols};
+  if (x.cols % block_cols != 0)
+    return {errc::unsupported_shape, "cols of quantized activations (a multiple of 32)", x.cols};
   status outcome;
   for (auto r = static_cast<std::uint32_t>(which.begin); r < which.end && r < x.n; ++r) {
     const std::uint32_t g = r / group_rows, lane = r % group_rows, rows = x.rows_of(g);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small operations between products of a llama-type model, one row at a time: a row's result never depends on the batch.
+// The small operations between products of a llama-type model, one row at a time: a row's result never depends on the
+// batch.
 #pragma once
 
 #include <cmath>
@@ -61,12 +62,14 @@ inline void silu_mul(const float* gate, const float* up, std::size_t n, float* o
 
 /// out [n] = a + b; out may be either.
 inline void add(const float* a, const float* b, std::size_t n, float* out) noexcept {
-  kernel::for_vectors(n, [&](auto t, std::size_t k) { hn::StoreU(hn::Add(hn::LoadU(t, a + k), hn::LoadU(t, b + k)), t, out + k); });
+  kernel::for_vectors(
+      n, [&](auto t, std::size_t k) { hn::StoreU(hn::Add(hn::LoadU(t, a + k), hn::LoadU(t, b + k)), t, out + k); });
 }
 
 /// Turns `heads` heads of head_dim elements each, in place, by one table row (see fill_rope): all heads of a token.
 /// precondition: supports(r, head_dim).
-inline void apply_rope(const rope& r, const float* row, float* x, std::uint32_t heads, std::uint32_t head_dim) noexcept {
+inline void apply_rope(const rope& r, const float* row, float* x, std::uint32_t heads,
+                       std::uint32_t head_dim) noexcept {
   QUIRE_ASSERT(supports(r, head_dim), "quire::linear::apply_rope: the rotation does not fit the head");
   const std::size_t pairs = r.dims / 2;
   const auto turn = [](auto t, auto& u, auto& v, const float* cos, const float* sin) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of packed weights with rows of activations. The arithmetic of one output element is one fixed chain over the
-// columns, whatever the number of rows, the blocking and the number of workers: results are bit-identical for all of them.
+// columns, whatever the number of rows, the blocking and the number of workers: results are bit-identical for all of
+// them.
 #pragma once
-
-#include <hwy/cache_control.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -34,7 +33,8 @@ template <std::size_t N, class F>
 HWY_INLINE void unroll(F&& f) {
   [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
     (f(std::integral_constant<std::size_t, I>{}), ...);
-  }(std::make_index_sequence<N>{});
+  }
+  (std::make_index_sequence<N>{});
 }
 
 HWY_INLINE f32_vec load_halves(const std::byte* p) {
@@ -49,8 +49,6 @@ HWY_INLINE u32_vec load_words(const std::byte* p) {
 struct q4_1_block {
   u32_vec code[8];
   f32_vec scale, minimum;
-  static constexpr std::size_t stream_bytes = 320;
-  static HWY_INLINE const std::byte* at(const std::byte* panel, std::size_t b) { return panel + 320 * b; }
   HWY_INLINE q4_1_block(const std::byte* panel, std::size_t b, std::size_t part) {
     const std::byte* block = panel + 320 * b;
     const auto low = hn::Set(simd::u32_of<simd::f32_tag>{}, 0x0f0f0f0fu);
@@ -62,29 +60,36 @@ struct q4_1_block {
     scale = load_halves(block + 256 + 2 * lanes * part);
     minimum = load_halves(block + 288 + 2 * lanes * part);
   }
+  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
+    return simd::dot_u7s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
+  }
   /// Σ over the block of w · x, but for the scale of x.
-  HWY_INLINE f32_vec value(f32_vec dot, f32_vec sum) const { return hn::MulAdd(scale, dot, hn::Mul(minimum, sum)); }
+  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const {
+    return hn::MulAdd(scale, product, hn::Mul(minimum, sum));
+  }
 };
 
 /// The same for q8_0; codes stand 128 too high, which the sum of the activations corrects exactly.
 struct q8_0_block {
   u32_vec code[8];
   f32_vec scale;
-  static constexpr std::size_t stream_bytes = 544;
-  static HWY_INLINE const std::byte* at(const std::byte* panel, std::size_t b) { return panel + detail::q8_0_codes(b); }
   HWY_INLINE q8_0_block(const std::byte* panel, std::size_t b, std::size_t part) {
     const std::byte* codes = panel + detail::q8_0_codes(b) + 4 * lanes * part;
     unroll<8>([&](auto j) __attribute__((always_inline)) { code[j] = load_words(codes + 64 * j); });
     scale = load_halves(panel + detail::q8_0_scales(b) + 2 * lanes * part);
   }
-  HWY_INLINE f32_vec value(f32_vec dot, f32_vec sum) const {
-    return hn::Mul(scale, hn::MulAdd(hn::Set(simd::f32_tag{}, -128.0f), sum, dot));
+  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
+    return simd::dot_u8s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
+  }
+  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const {
+    return hn::Mul(scale, hn::MulAdd(hn::Set(simd::f32_tag{}, -128.0f), sum, product));
   }
 };
 
 /// y of N rows for `lanes` outputs of a panel. `group` holds N rows of 8-bit activations.
 template <class Block, std::size_t N>
-HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, std::size_t blocks, std::size_t part, f32_vec* total) {
+HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, std::size_t blocks, std::size_t part,
+                               f32_vec* total) {
   const simd::f32_tag d;
   const simd::i32_of<simd::f32_tag> di;
   const simd::u32_of<simd::f32_tag> du;
@@ -92,16 +97,12 @@ HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, s
   unroll<N>([&](auto i) __attribute__((always_inline)) { acc[i] = hn::Zero(d); });
   for (std::size_t b = 0; b < blocks; ++b, group += 40 * N) {
     const Block w(panel, b, part);
-    if constexpr (N <= 2)  // few rows wait for memory, not for arithmetic: ask early
-      unroll<(Block::stream_bytes + 63) / 64>([&](auto line) __attribute__((always_inline)) {
-        hwy::Prefetch(Block::at(panel, b) + 4096 + 64 * line);
-      });
     unroll<N>([&](auto i) __attribute__((always_inline)) {
       constexpr std::size_t chains = N <= 2 ? 2 : 1;  // integer sums: any order gives the same
       i32_vec sums[2] = {hn::Zero(di), hn::Zero(di)};
       unroll<8>([&](auto k) __attribute__((always_inline)) {
         const auto x = hn::Set(du, load_as<std::uint32_t>(group + 32 * i + 4 * k));
-        sums[k % chains] = simd::dot_u8s8(di, sums[k % chains], w.code[k], x);
+        sums[k % chains] = Block::dot(sums[k % chains], w.code[k], x);
       });
       const auto dot = hn::ConvertTo(d, chains == 2 ? hn::Add(sums[0], sums[1]) : sums[0]);
       const auto scale = hn::Set(d, load_as<float>(group + 32 * N + 4 * i));
@@ -135,14 +136,13 @@ struct bf16_pair {
 
 /// Rows of f32 times floating-point weights: even and odd columns in a chain each, added at the end.
 template <class Pair, std::size_t N>
-HWY_INLINE void multiply_floats(const std::byte* panel, const float* x, std::size_t stride, std::size_t cols, std::size_t part,
-                                f32_vec* total) {
+HWY_INLINE void multiply_floats(const std::byte* panel, const float* x, std::size_t stride, std::size_t cols,
+                                std::size_t part, f32_vec* total) {
   const simd::f32_tag d;
   f32_vec even[N], odd[N];
   unroll<N>([&](auto i) __attribute__((always_inline)) { even[i] = odd[i] = hn::Zero(d); });
   for (std::size_t c = 0; c < cols; c += 2, panel += Pair::bytes) {
     const Pair w(panel, part);
-    if constexpr (N <= 2) unroll<Pair::bytes / 64>([&](auto line) __attribute__((always_inline)) { hwy::Prefetch(panel + 4096 + 64 * line); });
     unroll<N>([&](auto i) __attribute__((always_inline)) {
       even[i] = hn::MulAdd(w.even, hn::Set(d, x[i * stride + c]), even[i]);
       odd[i] = hn::MulAdd(w.odd, hn::Set(d, x[i * stride + c + 1]), odd[i]);
@@ -153,18 +153,26 @@ HWY_INLINE void multiply_floats(const std::byte* panel, const float* x, std::siz
 
 /// All 16 outputs of a panel for N rows; `valid` of them exist.
 template <std::size_t N>
-HWY_NOINLINE void multiply_group(const matrix& w, const std::byte* panel, const activations& x, std::uint32_t g, float* y,
-                                 std::size_t stride, std::uint32_t valid, store_mode mode) noexcept {
+HWY_NOINLINE void multiply_group(const matrix& w, const std::byte* panel, const activations& x, std::uint32_t g,
+                                 float* y, std::size_t stride, std::uint32_t valid, store_mode mode) noexcept {
   const simd::f32_tag d;
   for (std::size_t part = 0; part < panel_rows / lanes && part * lanes < valid; ++part) {
     f32_vec total[N];
     unroll<N>([&](auto i) __attribute__((always_inline)) { total[i] = hn::Zero(d); });
     const float* rows = x.rows + std::size_t{g} * group_rows * x.stride;
     switch (w.type) {
-      case weight_type::f32: multiply_floats<f32_pair, N>(panel, rows, x.stride, x.cols, part, total); break;
-      case weight_type::bf16: multiply_floats<bf16_pair, N>(panel, rows, x.stride, x.cols, part, total); break;
-      case weight_type::q4_1: multiply_codes<q4_1_block, N>(panel, x.group(g), x.cols / block_cols, part, total); break;
-      case weight_type::q8_0: multiply_codes<q8_0_block, N>(panel, x.group(g), x.cols / block_cols, part, total); break;
+      case weight_type::f32:
+        multiply_floats<f32_pair, N>(panel, rows, x.stride, x.cols, part, total);
+        break;
+      case weight_type::bf16:
+        multiply_floats<bf16_pair, N>(panel, rows, x.stride, x.cols, part, total);
+        break;
+      case weight_type::q4_1:
+        multiply_codes<q4_1_block, N>(panel, x.group(g), x.cols / block_cols, part, total);
+        break;
+      case weight_type::q8_0:
+        multiply_codes<q8_0_block, N>(panel, x.group(g), x.cols / block_cols, part, total);
+        break;
     }
     float* to = y + lanes * part;
     const std::size_t count = valid - lanes * part;
@@ -183,9 +191,9 @@ HWY_NOINLINE void multiply_group(const matrix& w, const std::byte* panel, const 
 
 using group_function = void (*)(const matrix&, const std::byte*, const activations&, std::uint32_t, float*, std::size_t,
                                 std::uint32_t, store_mode) noexcept;
-inline constexpr group_function group_functions[group_rows] = {
-    multiply_group<1>, multiply_group<2>, multiply_group<3>, multiply_group<4>,
-    multiply_group<5>, multiply_group<6>, multiply_group<7>, multiply_group<8>};
+inline constexpr group_function group_functions[group_rows] = {multiply_group<1>, multiply_group<2>, multiply_group<3>,
+                                                               multiply_group<4>, multiply_group<5>, multiply_group<6>,
+                                                               multiply_group<7>, multiply_group<8>};
 
 }  // namespace kernel
 
@@ -194,14 +202,15 @@ inline constexpr group_function group_functions[group_rows] = {
 [[nodiscard]] inline status supports(const matrix& w, const activations& x) noexcept {
   if (const status s = linear::supports(w.type, w.rows, w.cols); !s) return s;
   if (x.cols != w.cols) return {errc::out_of_range, "cols of the activations", x.cols, w.cols, w.cols};
-  if (x.stride < x.cols && x.n > 1) return {errc::out_of_range, "stride of the activations", static_cast<std::int64_t>(x.stride), x.cols};
+  if (x.stride < x.cols && x.n > 1)
+    return {errc::out_of_range, "stride of the activations", static_cast<std::int64_t>(x.stride), x.cols};
   if (x.codes == nullptr && (w.type == weight_type::q4_1 || w.type == weight_type::q8_0))
     return {errc::out_of_range, "8-bit workspace of the activations (null)"};
   return {};
 }
 
-/// y [n][stride] = (or +=) rows x [n][cols] times the weights of `which` panels: outputs [16 · begin, 16 · end) of each row.
-/// Workers may take different panels at the same time. precondition: supports(w, x), stride ≥ w.rows when n > 1.
+/// y [n][stride] = (or +=) rows x [n][cols] times the weights of `which` panels: outputs [16 · begin, 16 · end) of each
+/// row. Workers may take different panels at the same time. precondition: supports(w, x), stride ≥ w.rows when n > 1.
 inline void multiply(const matrix& w, const activations& x, float* y, std::size_t stride, range which,
                      store_mode mode = store_mode::assign) noexcept {
   QUIRE_ASSERT(supports(w, x), "quire::linear::multiply: the shapes do not fit");
@@ -217,8 +226,8 @@ inline void multiply(const matrix& w, const activations& x, float* y, std::size_
       const auto valid = static_cast<std::uint32_t>(std::min<std::uint64_t>(panel_rows, w.rows - p * panel_rows));
       const std::byte* panel = w.data + p * panel_stride;
       for (std::uint32_t g = first; g < last; ++g)
-        kernel::group_functions[x.rows_of(g) - 1](w, panel, x, g, y + std::size_t{g} * group_rows * stride + p * panel_rows, stride,
-                                                  valid, mode);
+        kernel::group_functions[x.rows_of(g) - 1](
+            w, panel, x, g, y + std::size_t{g} * group_rows * stride + p * panel_rows, stride, valid, mode);
     }
   }
 }
