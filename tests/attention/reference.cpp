@@ -120,9 +120,9 @@ TEST_CASE("live masks and positions choose tokens and a row that sees none gives
 }
 
 TEST_CASE("turning a query back equals turning the keys forward") {
-  for (attention::rope_style style : {attention::rope_style::interleaved, attention::rope_style::halves})
+  for (rope_style style : {rope_style::interleaved, rope_style::halves})
     for (std::uint32_t dims : {4u, 8u}) {
-      const attention::rope r{dims, 100, style};
+      const rope r{.style = style, .dims = dims, .base = 100};
       std::vector<float> q{1, -2, 3, 0.5f, 0.25f, -1, 2, 1}, k{0.5f, 1, -1, 2, 1, 1, -0.5f, 0.75f}, v{10}, w{20};
       auto at = [&](std::vector<float> x, std::int32_t position) {
         attention::rotate_query(r, x.data(), position);

@@ -3,6 +3,7 @@
 // Highway alone. Include it only under */cpu: code here follows the unit's -m flags and lives in a namespace of that name.
 #pragma once
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstddef>

@@ -50,7 +50,7 @@ class bench {
     std::vector<softmax_state> state(rows), part(rows);
     std::vector<float> o(rows * dim, 0.0f), part_o(rows * dim, 5.0f);
     for (std::uint32_t piece = 0; piece * piece_tiles < head.slots(); ++piece) {
-      fold.fold(piece, {part.data(), part_o.data()}, attention::null_sink{});
+      fold.fold(piece, piece + 1, {part.data(), part_o.data()}, attention::null_sink{});
       attention::cpu::merge_rows({state.data(), o.data()}, {part.data(), part_o.data()}, rows, dim);
     }
     double most = 0;
@@ -59,6 +59,7 @@ class bench {
       double want[dim];
       attention::reference_row(layout, head, p, r % p.group(), first + r / p.group(), &q[r * dim], {}, want);
       const float scale = normalizer(state[r]);
+      folder::finish_row(layout, &o[r * dim], dim);
       bool zero = true;
       for (std::uint32_t d = 0; d < dim; ++d) {
         const double got = o[r * dim + d] * scale;
@@ -134,14 +135,14 @@ void with_features(double bound) {
       CHECK(b.worst(p, 200, 6) < bound);
     }
     SECTION("rotation " + std::to_string(group)) {
-      for (attention::rope_style style : {attention::rope_style::interleaved, attention::rope_style::halves}) {
+      for (rope_style style : {rope_style::interleaved, rope_style::halves}) {
         bench<Pair> b(3);
         b.add(192, 0, 1).rotation = 1000;
         b.add(64, 3, 1).rotation = -37;
         b.add(64, 4, 1);
         b.add(20, 5, 0).rotation = 5;
         attention::problem p = shape(group);
-        p.rotary = {16, 10000, style};
+        p.rotary = {.style = style, .dims = 16, .base = 10000};
         CHECK(b.worst(p, 335, 5) < bound);
       }
     }

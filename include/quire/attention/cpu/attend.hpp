@@ -152,6 +152,7 @@ void write_output(const layer_call<L>& c, const work_item& item, const row_state
     }
     float* out = c.out + (span.row + query - span.first) * c.ldo + head * p.dim_v;
     for (std::uint32_t i = 0; i < p.dim_v; ++i) out[i] = s.o[r * p.dim_v + i] * scale;
+    piece_folder<L>::finish_row(c.view.layout, out, p.dim_v);
   }
 }
 
@@ -205,7 +206,8 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
     subtree_stack stack(whole ? 0 : start, folder.rows(), p.dim_v);
     for (std::uint64_t i = here.begin - before; i < here.end - before; ++i) {
       const std::uint32_t piece = item.pieces.piece(static_cast<std::uint32_t>(i));
-      folder.fold(piece, states(stack.filled()), sink);
+      const std::uint32_t next = item.pieces.piece(static_cast<std::uint32_t>(std::min(i + 1, here.end - before - 1)));
+      folder.fold(piece, next, states(stack.filled()), sink);
       stack.push({0, piece}, states);
     }
     if (whole) {

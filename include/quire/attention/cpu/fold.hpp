@@ -69,24 +69,28 @@ class piece_folder {
     });
   }
 
-  /// Folds piece `piece` into out (overwritten). Rows that see nothing get the identity.
+  /// Folds piece `piece` into out (overwritten). Rows that see nothing get the identity. `next` is the piece folded after
+  /// it, a hint; o stays in the basis of the layout's sealed values (see `finish_row`).
   template <ScoreSink Sink>
-  void fold(std::uint32_t piece, row_states out, const Sink& sink) noexcept {
+  void fold(std::uint32_t piece, std::uint32_t next, row_states out, const Sink& sink) noexcept {
     const std::uint32_t first = piece * piece_tiles;
-    tile_at tiles[piece_tiles];
-    for (auto& t : tiles) t.run = nullptr;
-    for (std::uint32_t i = 0; i < head_->count; ++i) {
-      const kv::run& r = head_->runs[i];
-      for (std::uint32_t k = 0; k < piece_tiles; ++k)
-        if (first + k >= r.slot && first + k < r.slot + r.tiles()) tiles[k] = {&r, first + k - r.slot, false};
-    }
-    for (std::uint32_t k = 0; k < piece_tiles; ++k) score(tiles[k], first + k, k * tile_tokens, sink);
+    tile_at tiles[piece_tiles + 1];
+    for (std::uint32_t k = 0; k < piece_tiles; ++k) tiles[k] = find(first + k);
+    tiles[piece_tiles] = find(next * piece_tiles);
+    for (std::uint32_t k = 0; k < piece_tiles; ++k)
+      score(tiles[k], first + k, k * tile_tokens, k + 1 < piece_tiles && tiles[k + 1].run ? tiles[k + 1].keys() : tiles[0].values(), sink);
     for (std::uint32_t r = 0; r < rows_; ++r) soften(logits_ + r * piece_tokens, out.state[r]);
     std::fill_n(out.o, rows_ * p_.dim_v, 0.0f);
     bool turned = false;
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
-      if (tiles[k].seen) accumulate(tiles[k], k * tile_tokens, out.o, turned);
-    if (turned) turn_back(out.o);
+      if (tiles[k].seen)
+        accumulate(tiles[k], k * tile_tokens, k + 1 < piece_tiles && tiles[k + 1].seen ? tiles[k + 1].values() : tiles[piece_tiles].keys(), out.o, turned);
+    if (turned) turn_over(out.o);
+  }
+
+  /// Brings a finished row o [dim_v] into the channels' own basis.
+  static void finish_row(const L& layout, float* o, std::uint32_t dim) noexcept {
+    if constexpr (rotated_values) layout.sealed().value.rotate(o, dim);
   }
 
   std::uint32_t rows() const noexcept { return rows_; }
@@ -96,7 +100,19 @@ class piece_folder {
     const kv::run* run = nullptr;
     std::uint32_t index = 0;
     bool seen = false;
+    const std::byte* keys() const noexcept { return run ? run->tile(index) : nullptr; }
+    const std::byte* values() const noexcept { return run ? keys() + run->value_offset : nullptr; }
   };
+  static constexpr bool rotated_values = kv::RotatingCodec<typename L::sealed_pair::value_codec>;
+  static_assert(!kv::RotatingCodec<typename L::raw_pair::value_codec>, "quire::attention: open tails keep channels as they are");
+
+  tile_at find(std::uint32_t slot) const noexcept {
+    for (std::uint32_t i = 0; i < head_->count; ++i) {
+      const kv::run& r = head_->runs[i];
+      if (slot >= r.slot && slot < r.slot + r.tiles()) return {&r, slot - r.slot, false};
+    }
+    return {};
+  }
 
   template <class F>
   void each_form(F&& f) const noexcept {
@@ -149,7 +165,7 @@ class piece_folder {
   }
 
   template <ScoreSink Sink>
-  void score(tile_at& t, std::uint32_t slot, std::uint32_t column, const Sink& sink) noexcept {
+  void score(tile_at& t, std::uint32_t slot, std::uint32_t column, const std::byte* next, const Sink& sink) noexcept {
     constexpr float masked = -std::numeric_limits<float>::infinity();
     std::uint64_t any = 0;
     for (std::uint32_t r = 0; t.run != nullptr && r < rows_; r += p_.group()) {
@@ -172,7 +188,7 @@ class piece_folder {
         a = prepared_tile_;
       }
       multiplier<key>::multiply(pair.key, view_.context(layer_, item_.head, slot, kv::side::key), kv::shape_of(kv::side::key, p_.dim_k), tile, a,
-                                rows_, logits_ + column, piece_tokens, decoded_);
+                                rows_, logits_ + column, piece_tokens, decoded_, next);
     });
     const bool plain = p_.softcap == 0 && p_.alibi == nullptr && t.run->bias == 0;
     for (std::uint32_t r = 0; r < rows_; ++r) {
@@ -219,26 +235,25 @@ class piece_folder {
     state = {m, hn::GetLane(hn::SumOfLanes(d, sum))};
   }
 
-  void accumulate(const tile_at& t, std::uint32_t column, float* o, bool& turned) noexcept {
+  void accumulate(const tile_at& t, std::uint32_t column, const std::byte* next, float* o, bool& turned) noexcept {
     with_form(t.run->form, [&](const auto& pair) {
       using value = typename std::remove_cvref_t<decltype(pair)>::value_codec;
       const kv::tile_shape s = kv::shape_of(kv::side::value, p_.dim_v);
       const std::byte* tile = t.run->tile(t.index) + t.run->value_offset;
       multiplier<value>::prepare(s, tile, logits_ + column, piece_tokens, rows_, prepared_tile_);
       float* to = o;
-      if constexpr (kv::RotatingCodec<value>) {
+      if constexpr (rotated_values && !kv::RotatingCodec<value>) {  // exact rows join a rotated sum
         if (!turned) std::fill_n(turned_, rows_ * p_.dim_v, 0.0f);
         turned = true;
         to = turned_;
       }
       multiplier<value>::multiply(pair.value, view_.context(layer_, item_.head, t.run->slot + t.index, kv::side::value), s, tile, prepared_tile_,
-                                  rows_, to, p_.dim_v, decoded_);
+                                  rows_, to, p_.dim_v, decoded_, next);
     });
   }
-  /// Adds what was accumulated in a rotated basis, brought back.
-  void turn_back(float* o) noexcept {
-    using value = typename L::sealed_pair::value_codec;
-    if constexpr (kv::RotatingCodec<value>)
+  /// Adds what was accumulated in the channels' own basis to o, which stands in the sealed values' basis.
+  void turn_over(float* o) noexcept {
+    if constexpr (rotated_values)
       for (std::uint32_t r = 0; r < rows_; ++r) {
         view_.layout.sealed().value.rotate(turned_ + r * p_.dim_v, p_.dim_v);
         for (std::uint32_t i = 0; i < p_.dim_v; ++i) o[r * p_.dim_v + i] += turned_[r * p_.dim_v + i];

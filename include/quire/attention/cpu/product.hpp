@@ -37,12 +37,23 @@ HWY_INLINE void for_blocks(std::uint32_t n, std::uint32_t columns, F&& f) {
     if (c < columns) rows.template operator()<1>(hn::CappedTag<float, 8>(), c);
 }
 
+/// Asks for the line of the tile that is read after this one, at the place where this one is being read: tiles lie pages
+/// apart, where the hardware does not look ahead.
+class ahead {
+ public:
+  ahead(const std::byte* tile, const std::byte* next) noexcept : offset_(next == nullptr ? 0 : next - tile) {}
+  void operator()(const void* here) const noexcept { hwy::Prefetch(static_cast<const std::byte*>(here) + offset_); }
+
+ private:
+  std::ptrdiff_t offset_;
+};
+
 /// Tag for the primary template's own parts.
 struct decode_first {};
 
 /// How a codec multiplies. The primary template serves every codec: decode to f32, then multiply.
 /// `prepare` turns rows of a (f32, stride lda) into what `multiply` reads, `prepared_bytes` a row; when `tile_free`, that
-/// does not depend on the tile and is done once. `scratch` holds `scratch_bytes`.
+/// does not depend on the tile and is done once. `scratch` holds `scratch_bytes`; `next` is the tile read after this one.
 template <class Codec>
 struct multiplier {
   static constexpr bool tile_free = true;
@@ -53,13 +64,15 @@ struct multiplier {
     for (std::uint32_t r = 0; r < n; ++r) std::memcpy(out + r * prepared_bytes(s), a + r * lda, s.rows * sizeof(float));
   }
   static void multiply(const Codec& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a,
-                       std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch) noexcept {
+                       std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
     auto* x = reinterpret_cast<float*>(scratch);
     codec.decode(at, s, tile, x);
-    multiply_f32(s, x, a, prepared_bytes(s), n, y, ldy);
+    multiply_f32(s, x, a, prepared_bytes(s), n, y, ldy, nullptr);
+    static_cast<void>(next);
   }
   static void multiply_f32(kv::tile_shape s, const float* x, const std::byte* a, std::size_t stride, std::uint32_t n, float* y,
-                           std::size_t ldy) noexcept {
+                           std::size_t ldy, const std::byte* next) noexcept {
+    const ahead fetch(reinterpret_cast<const std::byte*>(x), next);
     for_blocks<4, 4>(n, s.columns, [&]<int R, int C, class D>(D d, std::uint32_t r0, std::uint32_t c0) {
       const std::size_t lanes = hn::Lanes(d);
       hn::Vec<D> acc[R][C];
@@ -68,6 +81,7 @@ struct multiplier {
       for (std::uint32_t k = 0; k < s.rows; ++k)
         for (int c = 0; c < C; ++c) {
           const auto v = hn::LoadU(d, x + k * s.columns + c0 + c * lanes);
+          if (r0 == 0) fetch(x + k * s.columns + c0 + c * lanes);
           for (int r = 0; r < R; ++r)
             acc[r][c] = hn::MulAdd(hn::Set(d, reinterpret_cast<const float*>(a + (r0 + r) * stride)[k]), v, acc[r][c]);
         }
@@ -82,8 +96,8 @@ template <>
 struct multiplier<kv::raw<float>> : multiplier<decode_first> {
   static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
   static void multiply(const kv::raw<float>&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
-                       std::uint32_t n, float* y, std::size_t ldy, std::byte*) noexcept {
-    multiply_f32(s, reinterpret_cast<const float*>(tile), a, prepared_bytes(s), n, y, ldy);
+                       std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+    multiply_f32(s, reinterpret_cast<const float*>(tile), a, prepared_bytes(s), n, y, ldy, next);
   }
 };
 
@@ -105,9 +119,10 @@ struct multiplier<kv::raw<bf16>> {
     }
   }
   static void multiply(const kv::raw<bf16>&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
-                       std::uint32_t n, float* y, std::size_t ldy, std::byte*) noexcept {
+                       std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
     const auto* x = reinterpret_cast<const std::uint32_t*>(tile);
     const std::size_t stride = prepared_bytes(s);
+    const ahead fetch(tile, next);
     for_blocks<4, 4>(n, s.columns, [&]<int R, int C, class D>(D d, std::uint32_t r0, std::uint32_t c0) {
       const simd::u32_of<D> du;
       const std::size_t lanes = hn::Lanes(d);
@@ -116,7 +131,10 @@ struct multiplier<kv::raw<bf16>> {
         for (int c = 0; c < C; ++c) acc[r][c] = hn::LoadU(d, y + (r0 + r) * ldy + c0 + c * lanes);
       for (std::uint32_t k = 0; k < s.rows / 2; ++k) {
         hn::Vec<decltype(du)> v[C];
-        for (int c = 0; c < C; ++c) v[c] = hn::LoadU(du, x + k * s.columns + c0 + c * lanes);
+        for (int c = 0; c < C; ++c) {
+          v[c] = hn::LoadU(du, x + k * s.columns + c0 + c * lanes);
+          if (r0 == 0) fetch(x + k * s.columns + c0 + c * lanes);
+        }
         for (int r = 0; r < R; ++r) {
           const auto pair = hn::Set(du, reinterpret_cast<const std::uint32_t*>(a + (r0 + r) * stride)[k]);
           for (int c = 0; c < C; ++c) acc[r][c] = simd::dot_bf16(d, acc[r][c], v[c], pair);
@@ -132,8 +150,8 @@ struct multiplier<kv::raw<bf16>> {
 template <class Base>
 struct multiplier<kv::hadamard<Base>> : multiplier<Base> {
   static void multiply(const kv::hadamard<Base>& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile,
-                       const std::byte* a, std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch) noexcept {
-    multiplier<Base>::multiply(codec.base, at, s, tile, a, n, y, ldy, scratch);
+                       const std::byte* a, std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
+    multiplier<Base>::multiply(codec.base, at, s, tile, a, n, y, ldy, scratch, next);
   }
 };
 

@@ -28,7 +28,8 @@ struct multiplier<kv::integer<Bits, Group>> {
   }
 
   static void multiply(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
-                       std::uint32_t n, float* y, std::size_t ldy, std::byte*) noexcept {
+                       std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+    const ahead fetch(tile, next);
     const auto* x = reinterpret_cast<const std::uint32_t*>(tile);
     const std::size_t stride = prepared_bytes(s);
     float scale[max_head_dim], minimum[max_head_dim];
@@ -55,7 +56,10 @@ struct multiplier<kv::integer<Bits, Group>> {
       };
       for (std::uint32_t g = 0; g < s.rows / codec_type::rows_per_lane; ++g) {
         hn::Vec<decltype(du)> v[C], nibble[C];
-        for (int c = 0; c < C; ++c) v[c] = hn::LoadU(du, x + g * s.columns + c0 + c * lanes);
+        for (int c = 0; c < C; ++c) {
+          v[c] = hn::LoadU(du, x + g * s.columns + c0 + c * lanes);
+          if (r0 == 0) fetch(x + g * s.columns + c0 + c * lanes);
+        }
         if constexpr (Bits == 8) {
           step(g, v);
         } else {
