@@ -49,6 +49,40 @@ matrix fill(shape s, std::byte* to, std::mt19937& random) {
   return {packed_as(s.type), s.rows, s.cols, to};
 }
 
+/// What one instruction can do: operations per second of dot_u8s8 (bytes) or of f32 multiply-adds, in registers, with
+/// all workers. It drifts too (shared cores), so each row of results carries the peak of its own moment.
+double peak(thread_executor& executor, bool bytes) {
+  namespace hn = simd::hn;
+  constexpr int chains = 12, rounds = 2000000;
+  const simd::f32_tag d;
+  const simd::i32_of<simd::f32_tag> di;
+  const simd::u32_of<simd::f32_tag> du;
+  std::vector<float> sink(executor.workers() * 16);
+  const double start = quire_bench::seconds();
+  executor.run([&](const team& t) {
+    volatile std::uint32_t seed = 0x01020304u;
+    const auto a = hn::Set(du, seed);
+    const auto x = hn::Set(d, static_cast<float>(seed) * 1e-9f);
+    hn::Vec<simd::i32_of<simd::f32_tag>> sums[chains];
+    hn::Vec<simd::f32_tag> totals[chains];
+    for (int i = 0; i < chains; ++i) sums[i] = hn::Set(di, i + 1), totals[i] = hn::Zero(d);
+    if (bytes)
+      for (int r = 0; r < rounds; ++r)
+        kernel::unroll<chains>([&](auto i) __attribute__((always_inline)) {
+          sums[i] = simd::dot_u7s8(di, sums[i], a, hn::BitCast(du, sums[i]));
+        });
+    else
+      for (int r = 0; r < rounds; ++r)
+        kernel::unroll<chains>([&](auto i) __attribute__((always_inline)) { totals[i] = hn::MulAdd(x, x, totals[i]); });
+    for (int i = 1; i < chains; ++i) sums[0] = hn::Add(sums[0], sums[i]), totals[0] = hn::Add(totals[0], totals[i]);
+    sink[t.worker * 16] = hn::GetLane(hn::Add(totals[0], hn::ConvertTo(d, sums[0])));
+  });
+  const double elapsed = quire_bench::seconds() - start;
+  volatile float keep = sink[0];
+  static_cast<void>(keep);
+  return executor.workers() * double{rounds} * chains * static_cast<double>(hn::Lanes(d)) * (bytes ? 8 : 2) / elapsed;
+}
+
 std::vector<float> normal(std::size_t n, std::mt19937& random) {
   std::normal_distribution<float> d;
   std::vector<float> v(n);
@@ -126,22 +160,27 @@ int main(int argc, char** argv) {
       const activations a{rows.data(), s.cols, n, s.cols, work.data()};
       const double operations = 2.0 * n * s.rows * s.cols;
       const int passes = std::max(1, static_cast<int>(2e9 / operations));
-      std::vector<double> sample;
+      std::vector<double> sample, part;
+      const bool quantized = m.type == weight_type::q4_1 || m.type == weight_type::q8_0;
       for (int i = 0; i < repetitions; ++i) {
         const double start = quire_bench::seconds();
         executor.run([&](const team& t) {
           for (int p = 0; p < passes; ++p) {
-            if (m.type == weight_type::q4_1 || m.type == weight_type::q8_0) static_cast<void>(quantize(a, t.share(n)));
+            if (quantized) static_cast<void>(quantize(a, t.share(n)));
             t.barrier();
             multiply(t, m, a, out.data(), s.rows);
             t.barrier();
           }
         });
         sample.push_back(operations * passes / (quire_bench::seconds() - start) * 1e-9);
+        part.push_back(sample.back() * 1e9 / peak(executor, quantized));
       }
       static const char* const names[] = {"f32", "bf16", "q4_1", "q8_0"};
-      std::printf("%s  {\"type\": \"%s\", \"rows\": %u, \"cols\": %u, \"n\": %u, \"Gop_per_s\": %.1f}",
-                  first ? "" : ",\n", names[static_cast<int>(m.type)], s.rows, s.cols, n, quire_bench::median(sample));
+      std::printf(
+          "%s  {\"type\": \"%s\", \"rows\": %u, \"cols\": %u, \"n\": %u, \"Gop_per_s\": %.1f, "
+          "\"share_of_peak\": %.3f}",
+          first ? "" : ",\n", names[static_cast<int>(m.type)], s.rows, s.cols, n, quire_bench::median(sample),
+          quire_bench::median(part));
       first = false;
     }
   }
