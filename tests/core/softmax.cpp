@@ -30,16 +30,17 @@ TEST_CASE("the identity changes nothing, on either side, bit for bit") {
   REQUIRE(normalizer(row{}.s) == 0.0f);
 }
 
-TEST_CASE("merging commutes exactly and associates up to rounding") {
+TEST_CASE("merging commutes and associates up to rounding") {
   std::mt19937 random(7);
   std::uniform_real_distribution<float> logit(-80, 80), value(-1, 1);
   for (int i = 0; i < 2000; ++i) {
     const auto any = [&] { return of(logit(random), {value(random), value(random), value(random), value(random)}); };
     const row a = any(), b = any(), c = any();
-    REQUIRE(same(a + b, b + a));
-    const row left = (a + b) + c, right = a + (b + c);
-    REQUIRE(left.s.m == right.s.m);
-    for (int k = 0; k < 4; ++k)
-      REQUIRE(left.o[k] * normalizer(left.s) == Approx(right.o[k] * normalizer(right.s)).margin(2e-6));
+    const auto close = [](const row& x, const row& y) {  // a compiler may fuse one product of the two with the sum
+      REQUIRE(x.s.m == y.s.m);
+      for (int k = 0; k < 4; ++k) REQUIRE(x.o[k] * normalizer(x.s) == Approx(y.o[k] * normalizer(y.s)).margin(2e-6));
+    };
+    close(a + b, b + a);
+    close((a + b) + c, a + (b + c));
   }
 }

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quire/schedule/request.hpp"
+
+#include "catch.hpp"
+
+using quire::schedule::request;
+
+TEST_CASE("the last generated token needs no row") {
+  request r{.prompt_tokens = 10, .max_new_tokens = 1};
+  REQUIRE(r.most_rows() == 10);
+  r.max_new_tokens = 0xffffffffu;
+  REQUIRE(r.most_rows() == 10 + 0xfffffffeULL);  // wider than a token count
+}
+
+TEST_CASE("known tokens grow with what was generated") {
+  request r{.prompt_tokens = 7};
+  REQUIRE(r.known_tokens() == 7);
+  r.so_far.generated = 5;
+  REQUIRE(r.known_tokens() == 12);
+}
