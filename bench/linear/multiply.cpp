@@ -16,6 +16,7 @@
 
 using namespace quire;
 using namespace quire::linear;
+using namespace quire::linear::cpu;
 
 namespace {
 

@@ -40,7 +40,7 @@ class llama {
     angles_.resize(std::size_t{max_tokens} * c.rope_dims);
     quire::fill_rope(rotary_, {0, max_tokens}, angles_.data());
     const std::uint32_t cols = std::max({c.width, c.q_heads * c.head_dim, c.ffn});
-    codes_.resize(quire::linear::activations::workspace_bytes(max_rows, (cols + 31) / 32 * 32) + 64);
+    codes_.resize(quire::linear::cpu::activations::workspace_bytes(max_rows, (cols + 31) / 32 * 32) + 64);
     tokens_.reserve(n), positions_.reserve(n), logit_rows_.reserve(n), spans_.reserve(max_sequences);
   }
 
@@ -105,6 +105,7 @@ class llama {
 
   void work(const quire::team& t, const quire::kv::store_view<L>& view, float* logits) {
     namespace ln = quire::linear;
+    namespace lc = quire::linear::cpu;
     const model_config& c = w_.config;
     const auto rows = static_cast<std::uint32_t>(tokens_.size());
     const quire::range mine = t.share(rows);
@@ -113,11 +114,11 @@ class llama {
       for (auto r = static_cast<std::uint32_t>(mine.begin); r < mine.end; ++r) f(r);
     };
     /// y = (or +=) W · rows of `in`, quantizing them first where W is quantized; starts after a barrier's worth of sync.
-    const auto product = [&](const ln::matrix& m, const float* in, std::uint32_t n, float* y, std::size_t stride, ln::store_mode mode) {
-      const ln::activations a{in, m.cols, n, m.cols, codes_.data() + (64 - reinterpret_cast<std::uintptr_t>(codes_.data()) % 64) % 64};
-      if (m.type == ln::weight_type::q4_1 || m.type == ln::weight_type::q8_0) static_cast<void>(ln::quantize(a, t.share(n)));
+    const auto product = [&](const ln::matrix& m, const float* in, std::uint32_t n, float* y, std::size_t stride, lc::store_mode mode) {
+      const lc::activations a{in, m.cols, n, m.cols, codes_.data() + (64 - reinterpret_cast<std::uintptr_t>(codes_.data()) % 64) % 64};
+      if (m.type == ln::weight_type::q4_1 || m.type == ln::weight_type::q8_0) static_cast<void>(lc::quantize(a, t.share(n)));
       t.barrier();
-      ln::multiply(t, m, a, y, stride, mode);
+      lc::multiply(t, m, a, y, stride, mode);
       t.barrier();
     };
     each_row([&](std::uint32_t r) {
@@ -125,32 +126,32 @@ class llama {
     });
     for (std::uint32_t l = 0; l < c.layers; ++l) {
       const layer_weights& w = w_.layers[l];
-      each_row([&](std::uint32_t r) { ln::rms_norm(x_row(r), w.attention_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
-      product(w.qkv, h_.data(), rows, wide_.data(), qkv_width_, ln::store_mode::assign);
+      each_row([&](std::uint32_t r) { lc::rms_norm(x_row(r), w.attention_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
+      product(w.qkv, h_.data(), rows, wide_.data(), qkv_width_, lc::store_mode::assign);
       each_row([&](std::uint32_t r) {
         float* q = wide_.data() + std::size_t{r} * qkv_width_;
-        ln::apply_rope(rotary_, angles_.data() + std::size_t{positions_[r]} * c.rope_dims, q, c.q_heads + c.kv_heads, c.head_dim);
+        lc::apply_rope(rotary_, angles_.data() + std::size_t{positions_[r]} * c.rope_dims, q, c.q_heads + c.kv_heads, c.head_dim);
       });
       t.barrier();
       quire::attention::cpu::layer_call<L> call{view, shape_, l, spans_};
       call.q = wide_.data(), call.k = wide_.data() + q_width, call.v = wide_.data() + q_width + kv_width;
       call.ldq = call.ldkv = qkv_width_, call.out = h_.data(), call.ldo = q_width;
       quire::attention::cpu::attend(t, call, attention_);
-      product(w.output, h_.data(), rows, x_.data(), c.width, ln::store_mode::add);
-      each_row([&](std::uint32_t r) { ln::rms_norm(x_row(r), w.ffn_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
-      product(w.gate_up, h_.data(), rows, wide_.data(), 2 * std::size_t{c.ffn}, ln::store_mode::assign);
+      product(w.output, h_.data(), rows, x_.data(), c.width, lc::store_mode::add);
+      each_row([&](std::uint32_t r) { lc::rms_norm(x_row(r), w.ffn_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
+      product(w.gate_up, h_.data(), rows, wide_.data(), 2 * std::size_t{c.ffn}, lc::store_mode::assign);
       each_row([&](std::uint32_t r) {
         const float* gate = wide_.data() + std::size_t{r} * 2 * c.ffn;
-        ln::silu_mul(gate, gate + c.ffn, c.ffn, h_.data() + std::size_t{r} * c.ffn);
+        lc::silu_mul(gate, gate + c.ffn, c.ffn, h_.data() + std::size_t{r} * c.ffn);
       });
-      product(w.down, h_.data(), rows, x_.data(), c.width, ln::store_mode::add);
+      product(w.down, h_.data(), rows, x_.data(), c.width, lc::store_mode::add);
     }
     const auto wanted = static_cast<std::uint32_t>(logit_rows_.size());
     if (wanted == 0) return;
     const quire::range share = t.share(wanted);
     for (auto i = static_cast<std::uint32_t>(share.begin); i < share.end; ++i)
-      ln::rms_norm(x_row(logit_rows_[i]), w_.output_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{i} * c.width);
-    product(w_.head, h_.data(), wanted, logits, c.vocabulary, ln::store_mode::assign);
+      lc::rms_norm(x_row(logit_rows_[i]), w_.output_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{i} * c.width);
+    product(w_.head, h_.data(), wanted, logits, c.vocabulary, lc::store_mode::assign);
   }
 
   float* x_row(std::uint32_t r) noexcept { return x_.data() + std::size_t{r} * w_.config.width; }

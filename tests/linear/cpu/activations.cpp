@@ -9,6 +9,7 @@
 
 using namespace quire;
 using namespace quire::linear;
+using namespace quire::linear::cpu;
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include "linear/weights.hpp"
 
 using namespace weights;
+using namespace quire::linear::cpu;
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "../../core/status.hpp"
 #include "../matrix.hpp"
 
-namespace quire::inline v0::linear::inline QUIRE_ISA {
+namespace quire::inline v0::linear::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -93,4 +93,4 @@ inline bool quantize_block(const float* x, std::byte* codes, float& scale, float
 }
 [[nodiscard]] inline status quantize(const activations& x) noexcept { return quantize(x, {0, x.n}); }
 
-}  // namespace quire::inline v0::linear::inline QUIRE_ISA
+}  // namespace quire::inline v0::linear::cpu::inline QUIRE_ISA

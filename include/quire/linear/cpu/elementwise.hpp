@@ -10,7 +10,7 @@
 #include "../../core/simd.hpp"
 #include "../../core/rope.hpp"
 
-namespace quire::inline v0::linear::inline QUIRE_ISA {
+namespace quire::inline v0::linear::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -103,4 +103,4 @@ inline void apply_rope(const rope& r, const float* row, float* x, std::uint32_t 
   }
 }
 
-}  // namespace quire::inline v0::linear::inline QUIRE_ISA
+}  // namespace quire::inline v0::linear::cpu::inline QUIRE_ISA

@@ -12,7 +12,7 @@
 #include "../../core/executor.hpp"
 #include "activations.hpp"
 
-namespace quire::inline v0::linear {
+namespace quire::inline v0::linear::cpu {
 
 /// What happens to the output: y = W x, or y = y + W x.
 enum class store_mode : std::uint8_t { assign, add };
@@ -239,4 +239,4 @@ inline void multiply(const team& t, const matrix& w, const activations& x, float
 }
 
 }  // namespace QUIRE_ISA
-}  // namespace quire::inline v0::linear
+}  // namespace quire::inline v0::linear::cpu
