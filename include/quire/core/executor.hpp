@@ -14,13 +14,17 @@ namespace quire::inline v0 {
 
 namespace detail {
 
-inline void cpu_relax() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-/// Spin for a while (a kernel step is shorter than a wake-up), then sleep until `word` leaves `old`.
-inline void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old, int spins) noexcept {
-  for (int i = 0; i < spins; ++i) {
+/// Waits until `word` leaves `old`: pauses for some microseconds (workers of one phase hardly drift further apart), then
+/// lets others run for some hundred (where threads outnumber cores, the one waited for needs this one's), then sleeps.
+inline void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old) noexcept {
+  constexpr int pauses = 400, yields = 400;
+  for (int i = 0; i < pauses; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;
-    cpu_relax();
+    QUIRE_PAUSE();
+  }
+  for (int i = 0; i < yields; ++i) {
+    if (word.load(std::memory_order_acquire) != old) return;
+    std::this_thread::yield();
   }
   while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
 }
@@ -37,7 +41,7 @@ class barrier {
       phase_.store(phase + 1, std::memory_order_release);
       phase_.notify_all();
     } else {
-      wait_while(phase_, phase, 20000);
+      wait_while(phase_, phase);
     }
   }
 
@@ -108,7 +112,7 @@ class thread_executor {
     f(team{0, workers_, &barrier_});
     for (std::uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
          left = pending_.load(std::memory_order_acquire))
-      detail::wait_while(pending_, left, 20000);
+      detail::wait_while(pending_, left);
   }
 
  private:
@@ -117,7 +121,7 @@ class thread_executor {
 
   void serve(std::uint32_t worker) noexcept {
     for (std::uint32_t seen = 0;;) {
-      detail::wait_while(generation_, seen, 20000);
+      detail::wait_while(generation_, seen);
       ++seen;
       if (stopping_.load(std::memory_order_acquire)) return;
       call_(object_, team{worker, workers_, &barrier_});
