@@ -34,12 +34,3 @@
 #define QUIRE_ISA baseline
 #endif
 #endif
-
-/// A spin-wait hint: lets a sibling thread run and keeps the memory order pipeline from speculating on the spun word.
-#if defined(__x86_64__) || defined(__i386__)
-#define QUIRE_PAUSE() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define QUIRE_PAUSE() __asm__ volatile("yield")
-#else
-#define QUIRE_PAUSE() static_cast<void>(0)
-#endif

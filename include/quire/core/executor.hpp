@@ -14,13 +14,14 @@ namespace quire::inline v0 {
 
 namespace detail {
 
-/// Waits until `word` leaves `old`: pauses for some microseconds (workers of one phase hardly drift further apart), then
-/// lets others run for some hundred (where threads outnumber cores, the one waited for needs this one's), then sleeps.
+/// Waits until `word` leaves `old`: looks at it for some microseconds (workers of one phase hardly drift further apart),
+/// then lets others run for some hundred (where threads outnumber cores, the one waited for needs this one's), then sleeps.
+/// No pause instruction: under a hypervisor that traps it, decoding was an order of magnitude slower.
 inline void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old) noexcept {
-  constexpr int pauses = 400, yields = 400;
-  for (int i = 0; i < pauses; ++i) {
+  constexpr int looks = 4000, yields = 400;
+  for (int i = 0; i < looks; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;
-    QUIRE_PAUSE();
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
   for (int i = 0; i < yields; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;
