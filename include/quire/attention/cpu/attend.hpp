@@ -46,7 +46,7 @@ class workspace {
     staging_bytes_ = (tiles_touched(rows) + sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
     bytes_ = worker_bytes_ * workers + staging_bytes_;
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
-    std::memset(memory_.get(), 0, bytes_);  // staging columns past a chunk's end are multiplied by zero: keep them finite
+    std::memset(staging(), 0, staging_bytes_);  // staging columns past a chunk's end are multiplied by zero: keep them finite
     shares_.resize(workers * split_items);
     for (share& s : shares_) s.nodes.resize(depth_);
   }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bench.hpp"
+#include "generate.hpp"
+#include "perplexity.hpp"
+#include "quality.hpp"
+
+namespace quire_lm {
+namespace {
+
+constexpr std::uint32_t chunk = 256, decode_steps = 32;
+
+/// The texts of examples/data, in order of their names. fails: bad_input when there are none.
+std::string own_texts() {
+  std::vector<std::string> paths;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(QUIRE_LM_DATA, ignored))
+    if (entry.path().extension() == ".txt") paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  if (paths.empty()) throw bad_input("--file is absent and there are no texts under " QUIRE_LM_DATA ", allowed a text file");
+  std::string text;
+  for (const std::string& p : paths) text += (text.empty() ? "" : "\n\n") + read_text(p, "--file");
+  return text;
+}
+
+struct row {
+  cache_name name;
+  std::size_t bytes = 0;  ///< of one sequence at `depth` tokens
+  double bytes_per_token = 0, prefill = 0, decode = 0;
+  std::string text;
+  quality score;
+};
+
+void note(const std::string& what) { std::fprintf(stderr, "compare: %s\n", what.c_str()); }
+
+/// Sizes and speeds of one cache. fails: std::runtime_error when what is held differs from the formula.
+row measure(backend& b, const cache_name& name, std::uint32_t depth) {
+  row r{.name = name, .bytes_per_token = b.bytes_per_token()};
+  std::uint32_t s = 0;
+  require(b.open(s));
+  const double start = now();
+  fill(b, s, depth, 0);
+  r.prefill = rate(depth, now() - start);
+  r.bytes = b.bytes(s);
+  if (r.bytes != b.formula_bytes(depth))
+    throw std::runtime_error("cache " + std::string(name.name) + " holds " + std::to_string(r.bytes) + " bytes at " + std::to_string(depth) +
+                             " tokens, the formula says " + std::to_string(b.formula_bytes(depth)));
+  r.decode = rate(decode_steps, decode(b, {&s, 1}, decode_steps));
+  b.close(s);
+  return r;
+}
+
+}  // namespace
+
+int compare(const compare_options& o) {
+  const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
+  require_utf8(o.prompt, "--prompt");
+  const instruction_set isa = pick_instruction_set(o.isa);
+  const loaded_model m = load_model(o.model);
+  const std::vector<token> tokens = window_tokens(m, text, o.context);
+  std::vector<token> prompt;
+  if (!o.prompt.empty()) {
+    prompt = encode_text(*m.tok, o.prompt, "--prompt", true);
+    if (prompt.empty() || prompt.size() + o.tokens > m.config().context)
+      throw bad_input("--prompt has " + std::to_string(prompt.size()) + " tokens and --tokens is " + std::to_string(o.tokens) + ", allowed together at most " + std::to_string(m.config().context));
+  }
+  std::ofstream file;
+  if (!o.output.empty()) {
+    file.open(o.output);
+    if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
+  }
+  std::vector<cache_name> names;
+  for (const cache_name& c : cache_names)
+    if (c.name == "f32" || o.kvs.empty() || std::find(o.kvs.begin(), o.kvs.end(), c.name) != o.kvs.end()) names.push_back(c);
+
+  const std::uint32_t depth = std::min<std::uint32_t>(4096, m.config().context > decode_steps ? m.config().context - decode_steps : 1);
+  std::vector<row> rows;
+  for (const cache_name& c : names) {
+    note(std::string(c.name) + ": speed and size at " + std::to_string(depth) + " tokens (" + std::to_string(rows.size() + 1) + " of " + std::to_string(names.size()) + ")");
+    const auto longest = std::max<std::uint32_t>(depth + decode_steps, static_cast<std::uint32_t>(prompt.size()) + o.tokens);
+    const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = longest});
+    rows.push_back(measure(*model, c, depth));
+    if (prompt.empty()) continue;
+    std::size_t ignored = 0;
+    rows.back().text = m.tok->decode(run_prompts(*model, *m.tok, {prompt}, o.tokens, {}, 1, {}, ignored)[0].generated);
+    rows.back().text.resize(valid_utf8_prefix(rows.back().text));
+  }
+
+  std::vector<std::unique_ptr<backend>> owned;
+  std::vector<backend*> backends;
+  for (const cache_name& c : names) {
+    owned.push_back(isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = o.context}));
+    backends.push_back(owned.back().get());
+  }
+  note("perplexity of all caches on " + std::to_string(tokens.size() / o.context) + " windows of " + std::to_string(o.context) + " tokens");
+  progress_line line("compare: perplexity");
+  const auto scores = score_windows(backends, tokens, {.context = o.context, .threads = o.threads, .bos = m.tok->adds_bos() ? m.tok->bos() : std::nullopt},
+                                    [&](double done, double total) { line.at(done, total); });
+  line.clear();
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i].score = scores[i];
+
+  const std::string at_depth = "_at_" + std::to_string(depth);
+  json out{{"model", m.config().name}, {"isa", isa.name}, {"threads", o.threads}, {"context", o.context}, {"tokens_scored", scores[0].tokens_scored},
+           {"depth", depth}, {"load_seconds", m.load_seconds}, {"rows", json::array()}};
+  table shown({"cache", "bytes/token", "MB at " + std::to_string(depth), "prefill tok/s", "decode tok/s", "perplexity", "mean KL"});
+  for (const row& r : rows) {
+    json j{{"kv", r.name.name}, {"what", r.name.what}, {"bytes_per_token", r.bytes_per_token}, {"cache_bytes" + at_depth, r.bytes},
+           {"prefill_tokens_per_second", r.prefill}, {"decode_tokens_per_second", r.decode}, {"perplexity", r.score.perplexity}, {"kl_mean", r.score.kl_mean},
+           {"kl_p99", r.score.kl_p99}, {"top1_agreement", r.score.top1_agreement}};
+    if (!prompt.empty()) j["text"] = r.text;
+    out["rows"].push_back(std::move(j));
+    shown.row({std::string(r.name.name), fixed(r.bytes_per_token, 0), fixed(static_cast<double>(r.bytes) / 1e6, 2), fixed(r.prefill, 1), fixed(r.decode, 1),
+               fixed(r.score.perplexity, 4), fixed(r.score.kl_mean, 6)});
+  }
+  if (file.is_open()) {
+    file << out.dump(2) << "\n";
+    file.close();
+    if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
+  }
+  if (o.as_json) {
+    std::printf("%s\n", out.dump(2).c_str());
+    return 0;
+  }
+  shown.print(stdout);
+  std::printf("prefill: %u tokens from an empty cache; decode: %u tokens at %u; perplexity and KL against f32: %zu tokens in windows of %u,\n"
+              "every query reading sealed tiles as decode would; isa %s, %u threads\n",
+              depth, decode_steps, depth, scores[0].tokens_scored, o.context, std::string(isa.name).c_str(), o.threads);
+  for (const cache_name& c : names) std::printf("  %-14s %s\n", std::string(c.name).c_str(), std::string(c.what).c_str());
+  if (!prompt.empty()) {
+    std::printf("\nThe same prompt, continued greedily:\n");
+    for (const row& r : rows) std::printf("  %-14s %s\n", std::string(r.name.name).c_str(), json(r.text).dump().c_str());
+  }
+  return 0;
+}
+
+}  // namespace quire_lm

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of quire-lm and what each can be told. main.cpp fills these from the command line, and knows nothing else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../sampler.hpp"
+
+namespace quire_lm {
+
+struct common_options {
+  std::string model;
+  std::string kv = "bf16";
+  std::string isa;  ///< empty: the best this machine runs
+  std::uint32_t threads = 1;
+  bool as_json = false;
+};
+
+struct generate_options : common_options {
+  std::vector<std::string> prompts;
+  std::vector<std::string> prompt_files;
+  std::uint32_t tokens = 128;
+  std::uint32_t context = 0;  ///< 0: as much as prompt and tokens need
+  std::uint32_t chunk = 256;  ///< rows of one step
+  sampler_options sampling;
+  bool chat = false;
+};
+
+struct tokenize_options : common_options {
+  std::string file;
+};
+
+struct perplexity_options : common_options {
+  std::string file;
+  std::uint32_t context = 512;
+  std::uint32_t chunk = 128;  ///< rows of one step
+  std::string reference;      ///< another cache to compare with; empty: none
+};
+
+struct bench_options : common_options {
+  std::uint32_t prompt = 512, tokens = 64;
+  std::vector<std::uint32_t> depths{0, 4096}, batches{1};
+  std::vector<std::string> kvs{"bf16"};
+  std::uint32_t chunk = 256;  ///< rows of one step
+};
+
+struct compare_options : common_options {
+  std::vector<std::string> kvs;  ///< empty: all; f32 comes first in any case
+  std::string file;              ///< empty: the project's own texts
+  std::string prompt;            ///< continued by every cache; empty: not
+  std::uint32_t tokens = 32;     ///< of the continuation
+  std::uint32_t context = 2048;  ///< of a perplexity window
+  std::string output;            ///< where JSON goes besides; empty: nowhere
+};
+
+// Each prints to stdout and returns the exit status. fails: bad_input for what was given, std::runtime_error otherwise.
+int generate(const generate_options& o);
+/// Prints the tokens of a text: control tokens written in it count, and a beginning token comes first where the file asks.
+int tokenize(const tokenize_options& o);
+int perplexity(const perplexity_options& o);
+int bench(const bench_options& o);
+/// The same model on composed caches, side by side.
+int compare(const compare_options& o);
+
+}  // namespace quire_lm

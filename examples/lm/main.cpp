@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// quire-lm: its command line. Exit status 0: done; 2: something given can't be used; 1: the machine refused.
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <iostream>
+#include <thread>
+
+#include "backend.hpp"
+#include "commands/options.hpp"
+#include "error.hpp"
+
+namespace {
+
+using namespace quire_lm;
+
+/// A whole number of [low, high]; the message of a refusal follows the flag's name.
+CLI::Validator whole(std::uint64_t low, std::uint64_t high) {
+  return {[low, high](std::string& s) -> std::string {
+            std::uint64_t x = 0;
+            const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
+            if (!s.empty() && error == std::errc() && end == s.data() + s.size() && x >= low && x <= high) return {};
+            return "is " + quire_lm::quoted(s) + ", allowed a whole number from " + std::to_string(low) + " to " + std::to_string(high);
+          },
+          "", ""};
+}
+
+CLI::Validator real(const char* range, double low, double high, bool above) {
+  return {[range, low, high, above](std::string& s) -> std::string {
+            double x = NAN;
+            const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
+            if (!s.empty() && error == std::errc() && end == s.data() + s.size() && (above ? x > low : x >= low) && x <= high) return {};
+            return "is " + quire_lm::quoted(s) + ", allowed " + range;
+          },
+          "", ""};
+}
+
+CLI::Validator cache() {
+  return {[](std::string& s) -> std::string {
+            std::string known;
+            for (const cache_name& c : cache_names) {
+              if (s == c.name) return {};
+              known += (known.empty() ? "" : ", ") + std::string(c.name);
+            }
+            return "is " + quire_lm::quoted(s) + ", allowed " + known;
+          },
+          "", ""};
+}
+
+CLI::Validator not_empty() {
+  return {[](std::string& s) { return s.empty() ? std::string("is '', allowed at least one character") : std::string(); }, "", ""};
+}
+
+constexpr std::uint64_t most_tokens = std::uint64_t{1} << 24;
+
+void add_common(CLI::App& c, common_options& o) {
+  c.add_option("--model", o.model, "GGUF file of a llama-architecture model")->required()->type_name("FILE");
+  c.add_flag("--json", o.as_json, "Print JSON");
+  c.add_option("--threads", o.threads, "Threads (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
+  c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
+}
+void add_kv(CLI::App& c, common_options& o) { c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(cache())->type_name("NAME"); }
+void add_chunk(CLI::App& c, std::uint32_t& to, std::uint64_t most) {
+  c.add_option("--chunk", to, "Rows of one step: prompts are taken in pieces of this many tokens (default: " + std::to_string(to) + ")")->check(whole(1, most))->type_name("N");
+}
+
+void add_generate(CLI::App& app, generate_options& o) {
+  CLI::App& c = *app.add_subcommand("generate", "Continue one prompt, or several at once");
+  add_common(c, o), add_kv(c, o);
+  c.add_option("--prompt", o.prompts, "Text to continue; may be given several times")->allow_extra_args(false)->check(not_empty())->type_name("TEXT");
+  c.add_option("--prompt-file", o.prompt_files, "File whose text to continue; may be given several times")->allow_extra_args(false)->type_name("FILE");
+  c.add_option("--tokens", o.tokens, "Tokens to generate at most (default: 128)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--context", o.context, "Tokens of a sequence, prompt included (default: as many as needed, up to the model's)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--temperature", o.sampling.temperature, "0: always the likeliest token (default)")->check(real("0 to 100", 0, 100, false))->type_name("T");
+  c.add_option("--top-p", o.sampling.top_p, "Keep the likeliest that together reach this probability")->check(real("above 0 to 1", 0, 1, true))->type_name("P");
+  c.add_option("--top-k", o.sampling.top_k, "Keep this many; 0: all")->check(whole(0, 0x7fffffff))->type_name("K");
+  c.add_option("--min-p", o.sampling.min_p, "Drop those below this share of the likeliest")->check(real("0 to 1", 0, 1, false))->type_name("M");
+  c.add_option("--repeat-penalty", o.sampling.repeat_penalty, "Above 1: recent tokens are less likely")->check(real("above 0 to 100", 0, 100, true))->type_name("R");
+  c.add_option("--seed", o.sampling.seed, "Of the random choices (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+  c.add_flag("--chat", o.chat, "The prompt is a user's message; the model's chat template is put around it");
+  add_chunk(c, o.chunk, 4096);
+}
+void add_tokenize(CLI::App& app, tokenize_options& o) {
+  CLI::App& c = *app.add_subcommand("tokenize", "Print the tokens of a text file");
+  add_common(c, o), add_kv(c, o);
+  c.add_option("--file", o.file, "UTF-8 text")->required()->type_name("FILE");
+}
+void add_perplexity(CLI::App& app, perplexity_options& o) {
+  CLI::App& c = *app.add_subcommand("perplexity", "How well the model predicts the second half of each window of a text");
+  add_common(c, o), add_kv(c, o);
+  c.add_option("--file", o.file, "UTF-8 text")->required()->type_name("FILE");
+  c.add_option("--context", o.context, "Tokens of a window (default: 512)")->check(whole(4, most_tokens))->type_name("N");
+  c.add_option("--reference", o.reference, "Cache to compare --kv with: KL divergence and agreement")->check(cache())->type_name("NAME");
+  add_chunk(c, o.chunk, 128);
+}
+void add_bench(CLI::App& app, bench_options& o) {
+  CLI::App& c = *app.add_subcommand("bench", "Measure prefill and decode");
+  add_common(c, o);
+  c.add_option("--kv", o.kvs, "Caches, with commas (default: bf16)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
+  c.add_option("--prompt", o.prompt, "Tokens of the prompt (default: 512)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--tokens", o.tokens, "Tokens to decode (default: 64)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--depth", o.depths, "Tokens in the cache before, with commas (default: 0,4096)")->allow_extra_args(false)->delimiter(',')->check(whole(0, most_tokens))->type_name("N,...");
+  c.add_option("--batch", o.batches, "Sequences that decode at once, with commas (default: 1)")->allow_extra_args(false)->delimiter(',')->check(whole(1, 1024))->type_name("N,...");
+  add_chunk(c, o.chunk, 4096);
+}
+void add_compare(CLI::App& app, compare_options& o) {
+  CLI::App& c = *app.add_subcommand("compare", "The same model on composed caches, side by side");
+  add_common(c, o);
+  c.add_option("--kv", o.kvs, "Caches, with commas (default: all)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
+  c.add_option("--file", o.file, "UTF-8 text to score (default: the project's own texts)")->type_name("FILE");
+  c.add_option("--prompt", o.prompt, "Text that every cache continues")->check(not_empty())->type_name("TEXT");
+  c.add_option("--tokens", o.tokens, "Tokens of that continuation (default: 32)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--context", o.context, "Tokens of a perplexity window (default: 2048)")->check(whole(4, most_tokens))->type_name("N");
+  c.add_option("--output", o.output, "Write JSON to this file as well")->type_name("FILE");
+}
+
+/// What is wrong with the command line, in one line.
+std::string explain(const CLI::App& app, const CLI::ParseError& e) {
+  std::string commands;
+  for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name();
+  const auto chosen = app.get_subcommands();
+  if (e.get_name() == "ExtrasError") {
+    std::vector<std::string> extras = app.remaining(true);
+    const std::string extra = extras.empty() ? std::string() : extras[0];
+    if (chosen.empty()) return quire_lm::quoted(extra) + " is no command, allowed " + commands;
+    std::string flags;
+    for (const CLI::Option* o : chosen[0]->get_options()) flags += (flags.empty() ? "" : " ") + o->get_name();
+    return quire_lm::quoted(extra) + " is no flag of " + chosen[0]->get_name() + ", allowed " + flags;
+  }
+  if (chosen.empty()) return "a command is missing, allowed " + commands;
+  return chosen[0]->get_name() + ": " + e.what();
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("quire-lm: a language model on composed key-value caches", "quire-lm");
+  app.require_subcommand(1);
+  generate_options generate_o;
+  tokenize_options tokenize_o;
+  perplexity_options perplexity_o;
+  bench_options bench_o;
+  compare_options compare_o;
+  for (common_options* o : {static_cast<common_options*>(&generate_o), static_cast<common_options*>(&tokenize_o), static_cast<common_options*>(&perplexity_o),
+                            static_cast<common_options*>(&bench_o), static_cast<common_options*>(&compare_o)})
+    o->threads = std::min(256u, std::max(1u, std::thread::hardware_concurrency()));
+  add_generate(app, generate_o);
+  add_tokenize(app, tokenize_o);
+  add_perplexity(app, perplexity_o);
+  add_bench(app, bench_o);
+  add_compare(app, compare_o);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    throw bad_input(explain(app, e));
+  }
+  if (app.got_subcommand("generate")) return generate(generate_o);
+  if (app.got_subcommand("tokenize")) return tokenize(tokenize_o);
+  if (app.got_subcommand("perplexity")) return perplexity(perplexity_o);
+  if (app.got_subcommand("bench")) return bench(bench_o);
+  return compare(compare_o);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const int code = run(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw std::runtime_error("stdout can't be written: " + std::string(std::strerror(errno)));
+    return code;
+  } catch (const bad_input& e) {
+    std::cerr << "quire-lm: " << e.what() << "\n";
+    return 2;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "quire-lm: not enough memory\n";
+    return 1;
+  } catch (const std::exception& e) {
+    std::cerr << "quire-lm: " << e.what() << "\n";
+    return 1;
+  }
+}
