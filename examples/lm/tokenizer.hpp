@@ -93,6 +93,7 @@ class tokenizer {
     kinds_.resize(v.tokens.size(), token_kind::normal);
     read_tokens(v.tokens);
     read_merges(v.merges);
+    if (!rules_.ignore_merges) words_ = {};  // megabytes that encoding will not ask for
     for (const auto id : {v.eos, v.eot})
       if (id) ends_[static_cast<std::size_t>(*id)] = true;
   }

@@ -63,7 +63,7 @@ class weight_arena {
  public:
   weight_arena() = default;
   explicit weight_arena(std::size_t bytes) : data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{page}))) {
-    static_cast<void>(::madvise(data_.get(), bytes, MADV_HUGEPAGE));  // only a hint
+    static_cast<void>(::madvise(data_.get(), bytes / page * page, MADV_HUGEPAGE));  // only a hint; the rest stays in small pages
   }
   std::byte* data() const noexcept { return data_.get(); }
 

@@ -39,7 +39,8 @@ void note(const std::string& what) { std::fprintf(stderr, "compare: %s\n", what.
 
 /// Sizes and speeds of one cache. fails: std::runtime_error when what is held differs from the formula.
 row measure(backend& b, const cache_name& name, std::uint32_t depth) {
-  row r{.name = name, .bytes_per_token = b.bytes_per_token()};
+  row r;
+  r.name = name, r.bytes_per_token = b.bytes_per_token();
   std::uint32_t s = 0;
   require(b.open(s));
   const double start = now();
