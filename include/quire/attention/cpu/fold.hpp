@@ -202,7 +202,8 @@ class piece_folder {
   /// Softcap, ALiBi and run bias, in the order of attention/problem.hpp.
   void adjust(const tile_at& t, std::uint32_t row, float* s) const noexcept {
     const float slope = p_.alibi ? p_.alibi[item_.head * p_.group() + row % p_.group()] : 0.0f;
-    for (std::uint32_t j = 0; j < tile_tokens; ++j) {
+    const std::uint32_t held = std::min(tile_tokens, t.run->tokens - t.index * tile_tokens);  // `positions` ends there
+    for (std::uint32_t j = 0; j < held; ++j) {
       float x = s[j];
       if (p_.softcap != 0) x = p_.softcap * std::tanh(x / p_.softcap);
       if (p_.alibi) x += slope * static_cast<float>(t.run->position_of(t.index * tile_tokens + j) - static_cast<std::int32_t>(query_of(row)));
