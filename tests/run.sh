@@ -10,6 +10,7 @@ if [ "${1:-}" = --asan ]; then
   shift
 fi
 sh cmake/setup.sh
+sh cmake/model.sh >/dev/null || echo "run: no model: the tests that need it are skipped by name" >&2
 build=build/$preset
 configured=$build/configure.log
 mkdir -p "$build"

@@ -41,7 +41,7 @@ class llama {
     quire::fill_rope(rotary_, {0, max_tokens}, angles_.data());
     const std::uint32_t cols = std::max({c.width, c.q_heads * c.head_dim, c.ffn});
     codes_.resize(quire::linear::cpu::activations::workspace_bytes(max_rows, (cols + 31) / 32 * 32) + 64);
-    tokens_.reserve(n), positions_.reserve(n), logit_rows_.reserve(n), spans_.reserve(max_sequences);
+    tokens_.reserve(n), positions_.reserve(n), logit_rows_.reserve(n), spans_.reserve(max_sequences), damaged_.resize(max_sequences);
   }
 
   std::uint32_t vocabulary() const noexcept { return w_.config.vocabulary; }
@@ -81,8 +81,11 @@ class llama {
     for (const auto& in : inputs) {
       if (tokens_.size() + in.tokens.size() > max_rows_)
         return {errc::out_of_range, "rows of a step", static_cast<std::int64_t>(tokens_.size() + in.tokens.size()), 1, max_rows_};
+      if (!store.known(in.sequence) || in.sequence >= damaged_.size()) return {errc::unknown_sequence, "sequence of an input", in.sequence};
       if (store.length(in.sequence) != in.position)
         return {errc::out_of_range, "position of an input", in.position, store.length(in.sequence), store.length(in.sequence)};
+      if (in.position == 0) damaged_[in.sequence] = false;
+      if (damaged_[in.sequence]) return {errc::corrupt, "sequence whose last step failed inside a tile (close it)", in.sequence};
       const auto rows = static_cast<std::uint32_t>(in.tokens.size());
       spans_.push_back({in.sequence, in.position, rows, static_cast<std::uint32_t>(tokens_.size())});
       for (std::uint32_t i = 0; i < rows; ++i) {
@@ -99,8 +102,10 @@ class llama {
     if (tokens_.empty()) return {};
     const auto view = store.view();
     executor_.run([&](const quire::team& t) { work(t, view, logits); });
-    if (attention_.take_not_finite()) return {quire::errc::not_finite, "key or value row"};
-    return {};
+    if (!attention_.take_not_finite()) return {};
+    for (const auto& s : spans_)  // their tails moved on to a tile that will not be committed
+      if (s.first % quire::tile_tokens != 0 && (s.first + s.count - 1) / quire::tile_tokens != s.first / quire::tile_tokens) damaged_[s.sequence] = true;
+    return {quire::errc::not_finite, "key or value row"};
   }
 
   void work(const quire::team& t, const quire::kv::store_view<L>& view, float* logits) {
@@ -167,6 +172,7 @@ class llama {
   std::vector<std::int32_t> tokens_;
   std::vector<std::uint32_t> positions_, logit_rows_;
   std::vector<quire::attention::query_span> spans_;
+  std::vector<bool> damaged_;                  // by sequence
 };
 
 }  // namespace quire_lm

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "config.hpp"
 
@@ -35,7 +36,10 @@ struct [[nodiscard]] status {
   int native = 0;
 
   QUIRE_HD constexpr explicit operator bool() const noexcept { return code == errc::ok; }
-  friend bool operator==(const status&, const status&) = default;
+  /// Equal when a person would read the same: `what` is compared as text.
+  friend constexpr bool operator==(const status& a, const status& b) noexcept {
+    return a.code == b.code && std::string_view(a.what) == b.what && a.value == b.value && a.low == b.low && a.high == b.high && a.native == b.native;
+  }
 };
 
 /// The stable identifier of a code, as it is spelled in the source.

@@ -122,7 +122,8 @@ class store {
     refresh(sequence);
     return {};
   }
-  /// Makes `tokens` appended tokens part of the sequence and gives back pages that no later query sees.
+  /// Makes the tokens appended since the last commit part of the sequence (all of them: to keep fewer, truncate
+  /// afterwards) and gives back pages that no later query sees.
   /// fails: unknown_sequence, out_of_range (more than was reserved).
   status commit(std::uint32_t sequence, std::uint32_t tokens) noexcept {
     if (!known(sequence)) return unknown(sequence);

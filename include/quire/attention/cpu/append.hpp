@@ -55,7 +55,8 @@ void seal(const Raw& raw, const Codec& codec, const kv::codec_context& at, std::
 }
 
 /// Appends the rows of one span for one kv head and seals the tiles it fills. k, v: row i of the span at i·ld.
-/// Returns false when a row held NaN or infinity; such a row is stored as zeros and nothing spreads.
+/// Returns false when a row held NaN or infinity; such a row is stored as zeros and nothing spreads. A step that goes on
+/// from a partial tile into the next and is not committed afterwards leaves the tail at the newer tile: close the sequence.
 template <kv::Layout L>
 bool append(const raw_tiles<L>& raws, const query_span& s, std::uint32_t layer, std::uint32_t head, const float* k, const float* v, std::size_t ld,
             float* x) noexcept {

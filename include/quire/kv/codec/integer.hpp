@@ -49,8 +49,10 @@ struct integer {
         lo = v < lo ? v : lo;
         hi = v > hi ? v : hi;
       }
-      minimum[g] = f16::from(lo);
-      scale[g] = f16::from((hi - minimum[g].to_float()) / levels);
+      constexpr float most = 65504.0f;  // of f16: rows beyond it saturate, and stay finite
+      minimum[g] = f16::from(lo < -most ? -most : lo > most ? most : lo);
+      const float step = (hi - minimum[g].to_float()) / levels;
+      scale[g] = f16::from(step > most ? most : step);
     }
     float inverse[limit], low[limit];
     for (std::uint32_t g = 0; g < groups(s); ++g) {

@@ -30,7 +30,10 @@ struct raw {
   }
   QUIRE_HD static constexpr Number narrow(float x) noexcept {
     if constexpr (std::is_same_v<Number, float>) return x;
-    else return Number::from(x);
+    else {  // finite rows stay finite: what lies outside the format takes its largest value
+      constexpr float most = std::is_same_v<Number, f16> ? 65504.0f : bf16{0x7f7f}.to_float();
+      return Number::from(x > most ? most : x < -most ? -most : x);
+    }
   }
   QUIRE_HD static constexpr float widen(Number x) noexcept {
     if constexpr (std::is_same_v<Number, float>) return x;
