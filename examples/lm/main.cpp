@@ -122,7 +122,7 @@ std::string explain(const CLI::App& app, const CLI::ParseError& e) {
   std::string commands;
   for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name();
   const auto chosen = app.get_subcommands();
-  if (e.get_name() == "ExtrasError") {
+  if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
     std::vector<std::string> extras = app.remaining(true);
     const std::string extra = extras.empty() ? std::string() : extras[0];
     if (chosen.empty()) return quire_lm::quoted(extra) + " is no command, allowed " + commands;
@@ -150,6 +150,11 @@ int run(int argc, char** argv) {
   add_perplexity(app, perplexity_o);
   add_bench(app, bench_o);
   add_compare(app, compare_o);
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    std::string commands;
+    for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name();
+    throw bad_input(quire_lm::quoted(argv[1]) + " is no command, allowed " + commands);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
