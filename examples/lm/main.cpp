@@ -150,10 +150,11 @@ int run(int argc, char** argv) {
   add_perplexity(app, perplexity_o);
   add_bench(app, bench_o);
   add_compare(app, compare_o);
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  if (argc > 1 && argv[1][0] != '-') {
     std::string commands;
-    for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name();
-    throw bad_input(quire_lm::quoted(argv[1]) + " is no command, allowed " + commands);
+    bool known = false;
+    for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name(), known |= c->get_name() == argv[1];
+    if (!known) throw bad_input(quire_lm::quoted(argv[1]) + " is no command, allowed " + commands);
   }
   try {
     app.parse(argc, argv);
