@@ -124,7 +124,7 @@ class scribe {
     const std::uint32_t dim = layout.extent().head_dim;
     const auto raw = layout.raw();
     const auto sealed = layout.sealed();
-    float x[max_head_dim * tile_tokens];
+    float x[max_head_dim * tile_tokens] = {};
     const auto view = store.view();
     const kv::tile_shape k = kv::shape_of(kv::side::key, dim), v = kv::shape_of(kv::side::value, dim);
     const auto at_key = view.context(layer, head, tile, kv::side::key), at_value = view.context(layer, head, tile, kv::side::value);
