@@ -23,7 +23,7 @@ struct generate_options : common_options {
   std::vector<std::string> prompt_files;
   std::uint32_t tokens = 128;
   std::uint32_t context = 0;  ///< 0: as much as prompt and tokens need
-  std::uint32_t chunk = 256;  ///< rows of one step
+  std::uint32_t chunk = 64;   ///< rows of one step: what keeps peak memory within 1.2 model files beside the cache
   sampler_options sampling;
   bool chat = false;
 };
