@@ -38,7 +38,7 @@ void check(Round&& round, Bound&& bound) {
       codec.decode(at, s, tile.data(), decoded.data());
       for (std::uint32_t n = most; n >= 1; --n) {
         auto y = start;
-        multiplier::prepare(s, multiplier::tile_free ? nullptr : tile.data(), a.data(), lda, n, prepared.data());
+        multiplier::prepare(codec, at, s, multiplier::tile_free ? nullptr : tile.data(), a.data(), lda, n, prepared.data());
         multiplier::multiply(codec, at, s, tile.data(), prepared.data(), n, y.data(), ldy, scratch.data());
         if (n == most) {
           first = y;

@@ -28,7 +28,7 @@ TEST_CASE("largest codes and coefficients do not overflow the sums") {
   for (float sign : {1.0f, -1.0f}) {
     for (float& v : a) v = sign * 1e6f;
     std::fill(y.begin(), y.end(), 0.0f);
-    multiplier::prepare(s, nullptr, a.data(), s.rows, 1, prepared.data());
+    multiplier::prepare({}, {}, s, nullptr, a.data(), s.rows, 1, prepared.data());
     multiplier::multiply({}, {}, s, tile.data(), prepared.data(), 1, y.data(), s.columns, nullptr);
     for (float v : y) CHECK(v == Approx(sign * 255e6 * 255).epsilon(1e-5));
   }

@@ -65,7 +65,7 @@ class piece_folder {
         std::copy_n(q_[0], rows_ * p_.dim_k, q_[form]);
         for (std::uint32_t r = 0; r < rows_; ++r) pair.key.rotate(q_[form] + r * p_.dim_k, p_.dim_k);
       }
-      if (multiplier<key>::tile_free) prepare_query(pair.key, nullptr, form, 0, prepared_[form]);
+      if (multiplier<key>::tile_free) prepare_query(pair.key, view_.context(layer_, item_.head, 0, kv::side::key), nullptr, form, 0, prepared_[form]);
     });
   }
 
@@ -128,7 +128,7 @@ class piece_folder {
 
   /// Queries as the key codec's multiplier wants them; `steps` ≠ 0 rotates them by −steps positions first.
   template <class Key>
-  void prepare_query(const Key& codec, const std::byte* tile, std::uint8_t form, std::int32_t steps, std::byte* to) noexcept {
+  void prepare_query(const Key& codec, const kv::codec_context& at, const std::byte* tile, std::uint8_t form, std::int32_t steps, std::byte* to) noexcept {
     const float* q = kv::RotatingCodec<Key> ? q_[form] : q_[0];
     if (steps != 0) {
       std::copy_n(q_[0], rows_ * p_.dim_k, turned_);
@@ -138,7 +138,7 @@ class piece_folder {
       }
       q = turned_;
     }
-    multiplier<Key>::prepare(kv::shape_of(kv::side::key, p_.dim_k), tile, q, p_.dim_k, rows_, to);
+    multiplier<Key>::prepare(codec, at, kv::shape_of(kv::side::key, p_.dim_k), tile, q, p_.dim_k, rows_, to);
   }
 
   /// Bits of the tile's tokens that row's query sees.
@@ -182,12 +182,13 @@ class piece_folder {
     with_form(t.run->form, [&](const auto& pair) {
       using key = typename std::remove_cvref_t<decltype(pair)>::key_codec;
       const std::byte* tile = t.run->tile(t.index);
+      const kv::codec_context at = view_.context(layer_, item_.head, slot, kv::side::key);
       const std::byte* a = prepared_[t.run->form];
       if (!multiplier<key>::tile_free || t.run->rotation != 0) {
-        prepare_query(pair.key, tile, t.run->form, t.run->rotation, prepared_tile_);
+        prepare_query(pair.key, at, tile, t.run->form, t.run->rotation, prepared_tile_);
         a = prepared_tile_;
       }
-      multiplier<key>::multiply(pair.key, view_.context(layer_, item_.head, slot, kv::side::key), kv::shape_of(kv::side::key, p_.dim_k), tile, a,
+      multiplier<key>::multiply(pair.key, at, kv::shape_of(kv::side::key, p_.dim_k), tile, a,
                                 rows_, logits_ + column, piece_tokens, decoded_, next);
     });
     const bool plain = p_.softcap == 0 && p_.alibi == nullptr && t.run->bias == 0;
@@ -241,15 +242,15 @@ class piece_folder {
       using value = typename std::remove_cvref_t<decltype(pair)>::value_codec;
       const kv::tile_shape s = kv::shape_of(kv::side::value, p_.dim_v);
       const std::byte* tile = t.run->tile(t.index) + t.run->value_offset;
-      multiplier<value>::prepare(s, tile, logits_ + column, piece_tokens, rows_, prepared_tile_);
+      const kv::codec_context at = view_.context(layer_, item_.head, t.run->slot + t.index, kv::side::value);
+      multiplier<value>::prepare(pair.value, at, s, tile, logits_ + column, piece_tokens, rows_, prepared_tile_);
       float* to = o;
       if constexpr (rotated_values && !kv::RotatingCodec<value>) {  // exact rows join a rotated sum
         if (!turned) std::fill_n(turned_, rows_ * p_.dim_v, 0.0f);
         turned = true;
         to = turned_;
       }
-      multiplier<value>::multiply(pair.value, view_.context(layer_, item_.head, t.run->slot + t.index, kv::side::value), s, tile, prepared_tile_,
-                                  rows_, to, p_.dim_v, decoded_, next);
+      multiplier<value>::multiply(pair.value, at, s, tile, prepared_tile_, rows_, to, p_.dim_v, decoded_, next);
     });
   }
   /// Adds what was accumulated in the channels' own basis to o, which stands in the sealed values' basis.

@@ -53,14 +53,16 @@ struct decode_first {};
 
 /// How a codec multiplies. The primary template serves every codec: decode to f32, then multiply.
 /// `prepare` turns rows of a (f32, stride lda) into what `multiply` reads, `prepared_bytes` a row; when `tile_free`, that
-/// does not depend on the tile and is done once. `scratch` holds `scratch_bytes`; `next` is the tile read after this one.
+/// does not depend on the tile (null then, and `at.tile` says nothing) and is done once for all tiles of a head.
+/// `scratch` holds `scratch_bytes`; `next` is the tile read after this one.
 template <class Codec>
 struct multiplier {
   static constexpr bool tile_free = true;
   static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return round_up(s.rows * sizeof(float), 64); }
   static std::size_t scratch_bytes(kv::tile_shape s) noexcept { return s.elements() * sizeof(float); }
 
-  static void prepare(kv::tile_shape s, const std::byte*, const float* a, std::size_t lda, std::uint32_t n, std::byte* out) noexcept {
+  static void prepare(const Codec&, const kv::codec_context&, kv::tile_shape s, const std::byte*, const float* a, std::size_t lda, std::uint32_t n,
+                      std::byte* out) noexcept {
     for (std::uint32_t r = 0; r < n; ++r) std::memcpy(out + r * prepared_bytes(s), a + r * lda, s.rows * sizeof(float));
   }
   static void multiply(const Codec& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a,
@@ -95,6 +97,10 @@ struct multiplier {
 template <>
 struct multiplier<kv::raw<float>> : multiplier<decode_first> {
   static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
+  static void prepare(const kv::raw<float>&, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n,
+                      std::byte* out) noexcept {
+    multiplier<decode_first>::prepare({}, at, s, tile, a, lda, n, out);
+  }
   static void multiply(const kv::raw<float>&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
     multiply_f32(s, reinterpret_cast<const float*>(tile), a, prepared_bytes(s), n, y, ldy, next);
@@ -108,7 +114,8 @@ struct multiplier<kv::raw<bf16>> {
   static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return round_up(s.rows * sizeof(bf16), 64); }
   static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
 
-  static void prepare(kv::tile_shape s, const std::byte*, const float* a, std::size_t lda, std::uint32_t n, std::byte* out) noexcept {
+  static void prepare(const kv::raw<bf16>&, const kv::codec_context&, kv::tile_shape s, const std::byte*, const float* a, std::size_t lda, std::uint32_t n,
+                      std::byte* out) noexcept {
     for (std::uint32_t r = 0; r < n; ++r) {
       auto* pairs = reinterpret_cast<std::uint32_t*>(out + r * prepared_bytes(s));
       const float* x = a + r * lda;
@@ -149,6 +156,10 @@ struct multiplier<kv::raw<bf16>> {
 /// A rotated codec multiplies as its base: the fold brings query and output into its basis.
 template <class Base>
 struct multiplier<kv::hadamard<Base>> : multiplier<Base> {
+  static void prepare(const kv::hadamard<Base>& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda,
+                      std::uint32_t n, std::byte* out) noexcept {
+    multiplier<Base>::prepare(codec.base, at, s, tile, a, lda, n, out);
+  }
   static void multiply(const kv::hadamard<Base>& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile,
                        const std::byte* a, std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
     multiplier<Base>::multiply(codec.base, at, s, tile, a, n, y, ldy, scratch, next);

@@ -17,7 +17,8 @@ struct multiplier<kv::integer<Bits, Group>> {
   static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return round_up(2 * s.rows + 2 * sizeof(float), 64); }
   static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
 
-  static void prepare(kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n, std::byte* out) noexcept {
+  static void prepare(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n,
+                      std::byte* out) noexcept {
     float scale[max_head_dim], minimum[max_head_dim], scaled[max_head_dim];
     static_assert(max_head_dim >= tile_tokens);
     if constexpr (by_row) {
