@@ -45,10 +45,16 @@ struct owning : whole {
   owning(const owning&) {}
   owning& operator=(const owning&) { return *this; }
 };
-struct putting : whole {
+struct copying : whole {
+  void copy(kv::side, std::uint32_t, const std::byte*, std::uint32_t, std::byte*, std::uint32_t) const noexcept {}
+};
+struct putting : copying {
   void put(kv::side, std::uint32_t, std::uint32_t, const float*, std::byte*) const noexcept {}
 };
-struct throwing_put : whole {
+struct only_putting : whole {
+  void put(kv::side, std::uint32_t, std::uint32_t, const float*, std::byte*) const noexcept {}
+};
+struct throwing_put : copying {
   void put(kv::side, std::uint32_t, std::uint32_t, const float*, std::byte*) const {}
 };
 struct rotating : whole {
@@ -70,7 +76,7 @@ struct pair_without_value {
 static_assert(kv::Codec<whole> && kv::Codec<putting> && kv::Codec<rotating>);
 static_assert(!kv::Codec<no_format> && !kv::Codec<no_bytes> && !kv::Codec<signed_bytes> && !kv::Codec<no_encode>);
 static_assert(!kv::Codec<throwing_encode> && !kv::Codec<mutable_decode> && !kv::Codec<no_decode> && !kv::Codec<owning>);
-static_assert(kv::RawCodec<putting> && !kv::RawCodec<whole> && !kv::RawCodec<throwing_put>);
+static_assert(kv::RawCodec<putting> && !kv::RawCodec<whole> && !kv::RawCodec<throwing_put> && !kv::RawCodec<copying> && !kv::RawCodec<only_putting>);
 static_assert(kv::RotatingCodec<rotating> && !kv::RotatingCodec<whole> && !kv::RotatingCodec<claims_to_rotate> && !kv::RotatingCodec<denies_to_rotate>);
 static_assert(kv::CodecPair<kv::codec_pair<whole, putting>> && !kv::CodecPair<pair_without_value> && !kv::CodecPair<whole>);
 static_assert(!kv::RawCodec<kv::integer<4, kv::group::row>> && kv::RotatingCodec<kv::hadamard<whole>> && !kv::RotatingCodec<kv::raw<float>>);

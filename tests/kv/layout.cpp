@@ -37,7 +37,10 @@ struct no_visibility : base {
   bool group_sees(std::uint32_t) const noexcept { return true; }
 };
 struct no_state : base {
-  std::uint32_t state_bytes() const noexcept = delete;
+  kv::state_plan state() const noexcept = delete;
+};
+struct no_overlay : base {
+  std::uint32_t overlay_tiles(std::uint32_t) const noexcept = delete;
 };
 struct owning : base {
   owning() = default;
@@ -46,13 +49,13 @@ struct owning : base {
 /// A layout with a state block, for the formula.
 struct with_state : base {
   using base::base;
-  std::uint32_t state_bytes() const noexcept { return 100; }
+  kv::state_plan state() const noexcept { return {24, {5, 0}, {{.masks = 20}, {}}}; }
 };
 
 /// Tile by tile, token by token.
 template <kv::Layout L>
 std::size_t counted_bytes(const L& l, std::uint32_t length) {
-  std::size_t bytes = l.state_bytes();
+  std::size_t bytes = l.state().bytes();
   const extents e = l.extent();
   for (std::uint32_t layer = 0; layer < e.layers; ++layer)
     for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
@@ -72,7 +75,7 @@ std::size_t counted_bytes(const L& l, std::uint32_t length) {
 
 static_assert(kv::Layout<base> && kv::Layout<with_state>);
 static_assert(!kv::Layout<sealed_tails> && !kv::Layout<no_traits> && !kv::Layout<no_rule> && !kv::Layout<no_groups> && !kv::Layout<other_pair>);
-static_assert(!kv::Layout<throwing_slot> && !kv::Layout<no_visibility> && !kv::Layout<no_state> && !kv::Layout<owning>);
+static_assert(!kv::Layout<throwing_slot> && !kv::Layout<no_visibility> && !kv::Layout<no_state> && !kv::Layout<no_overlay> && !kv::Layout<owning>);
 
 TEST_CASE("sequence bytes by formula equal a count of every tile that is still seen") {
   const extents e{2, 3, 24};
@@ -88,7 +91,7 @@ TEST_CASE("sequence bytes by formula equal a count of every tile that is still s
         CHECK(kv::sequence_bytes(split, length) == counted_bytes(split, length));
       }
   }
-  CHECK(kv::sequence_bytes(with_state(e), 64) == kv::sequence_bytes(base(e), 64) + 100);
+  CHECK(kv::sequence_bytes(with_state(e), 64) == kv::sequence_bytes(base(e), 64) + 800);
 }
 
 TEST_CASE("bytes a token are what a long sequence grows by") {

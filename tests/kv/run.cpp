@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quire/kv/run.hpp"
+#include "quire/kv/state.hpp"
 
 #include <type_traits>
 

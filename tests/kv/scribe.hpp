@@ -127,7 +127,7 @@ class scribe {
     float x[max_head_dim * tile_tokens] = {};
     const auto view = store.view();
     const kv::tile_shape k = kv::shape_of(kv::side::key, dim), v = kv::shape_of(kv::side::value, dim);
-    const auto at_key = view.context(layer, head, tile, kv::side::key), at_value = view.context(layer, head, tile, kv::side::value);
+    const auto at_key = view.context(0, layer, head, tile, kv::side::key), at_value = view.context(0, layer, head, tile, kv::side::value);
     raw.key.decode(at_key, k, exact, x);
     sealed.key.encode(at_key, k, x, to);
     raw.value.decode(at_value, v, exact + raw.value_offset(dim), x);

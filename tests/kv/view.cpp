@@ -71,7 +71,7 @@ TEST_CASE("a view without exact tokens has sealed runs only") {
   const auto v = store.view().head(s, 0, 0, 2, nullptr, 0);
   REQUIRE(v.count == 1);
   CHECK(v.runs[0].tokens == 128);
-  const kv::codec_context at = store.view().context(0, 0, 1, kv::side::value);
+  const kv::codec_context at = store.view().context(0, 0, 0, 1, kv::side::value);
   CHECK(at.tile == 1);
   CHECK(at.which == kv::side::value);
 }

@@ -61,8 +61,8 @@ std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t lay
     for (std::uint32_t at = spans[s].first; at < end;) {
       const std::uint32_t stop = std::min(end, (at / block + 1) * block);
       for (std::uint32_t h = 0; h < p.kv_heads; ++h) {
-        kv::visibility sees = layout.group_sees(layout.slot(layer, h).group);
-        work_item item{s, h, at, stop - at, live_pieces_of(sees, at, at / tile_tokens + 1)};
+        const std::uint32_t group = layout.slot(layer, h).group, tile = at / tile_tokens;
+        work_item item{s, h, at, stop - at, live_pieces_of(layout.group_sees(group), at, tile + 1 + kv::extra_tiles(layout, group, tile))};
         f(item, cost);
         cost += item.pieces.count();
       }

@@ -59,7 +59,7 @@ void reference_row(const L& layout, const kv::head_view& view, const problem& p,
         if ((r.live_bits(t) >> j & 1) == 0) continue;
         const std::int32_t position = r.position_of(t * tile_tokens + j);
         const std::uint32_t key = static_cast<std::uint32_t>(position);
-        if (!view.sees.sees(query, key) || !kv::visibility{0, p.window}.sees(query, key)) continue;
+        if ((!r.exempt && !view.sees.sees(query, key)) || !kv::visibility{0, p.window}.sees(query, key)) continue;
         double dot = 0;
         for (std::uint32_t d = 0; d < dim; ++d) dot += static_cast<double>(turned[d]) * x[d * tile_tokens + j];
         double logit = dot * p.scale_or_default();

@@ -51,10 +51,13 @@ concept Codec = std::is_trivially_copyable_v<C> && std::semiregular<C> &&
                 };
 
 /// A codec that can also take single tokens: what open tails are made of.
-/// `put` writes token `token` of a tile from `row` [head_dim]; other tokens keep their bytes.
+/// `put` writes token `token` of a tile from `row` [head_dim], `copy` from token `token` of another tile to its token `to`;
+/// other tokens keep their bytes.
 template <class C>
-concept RawCodec = Codec<C> && requires(const C c, side which, std::uint32_t head_dim, std::uint32_t token, const float* row, std::byte* tile) {
+concept RawCodec = Codec<C> && requires(const C c, side which, std::uint32_t head_dim, std::uint32_t token, const float* row, std::byte* tile,
+                                        const std::byte* from, std::uint32_t to) {
   { c.put(which, head_dim, token, row, tile) } noexcept -> std::same_as<void>;
+  { c.copy(which, head_dim, from, token, tile, to) } noexcept -> std::same_as<void>;
 };
 
 template <class C>

@@ -28,11 +28,21 @@ struct visibility {
   static constexpr std::uint32_t everything = std::numeric_limits<std::uint32_t>::max();
   std::uint32_t sinks = 0;
   std::uint32_t window = everything;
+  std::uint32_t share = 0;    ///< not 0: the window is never less than one part in `share` of all tokens
+  bool by_tile = false;       ///< all queries of a tile see what its first one sees, and from a tile's first token on
 
   QUIRE_HD constexpr bool limited() const noexcept { return window != everything; }
-  /// First position of the window for a query at `query`.
+  /// Tokens in the window of a query at `query`.
+  QUIRE_HD constexpr std::uint32_t window_of(std::uint32_t query) const noexcept {
+    const std::uint32_t part = share != 0 ? (query + 1) / share : 0;
+    return part > window ? part : window;
+  }
+  /// First position of the window for a query at `query`; never falls as `query` rises.
   QUIRE_HD constexpr std::uint32_t window_begin(std::uint32_t query) const noexcept {
-    return limited() && query + 1 > window ? query + 1 - window : 0;
+    if (!limited()) return 0;
+    const std::uint32_t q = by_tile ? query / tile_tokens * tile_tokens : query, w = window_of(q);
+    const std::uint32_t begin = q + 1 > w ? q + 1 - w : 0;
+    return by_tile ? begin / tile_tokens * tile_tokens : begin;
   }
   QUIRE_HD constexpr bool sees(std::uint32_t query, std::uint32_t key) const noexcept {
     return key <= query && (key < sinks || key >= window_begin(query));
@@ -40,6 +50,21 @@ struct visibility {
   /// Whether no query at or after `query` sees any token of tile `tile`.
   QUIRE_HD constexpr bool drops(std::uint32_t query, std::uint32_t tile) const noexcept {
     return tile * tile_tokens >= sinks && (tile + 1) * tile_tokens <= window_begin(query);
+  }
+  /// Tiles between the sinks and the window of a query in tile `tile`.
+  QUIRE_HD constexpr std::uint32_t dropped_tiles(std::uint32_t tile) const noexcept {
+    const std::uint32_t begin = window_begin(tile * tile_tokens) / tile_tokens, first = tiles_touched(sinks);
+    return limited() && begin > first ? begin - first : 0;
+  }
+  /// The least query whose window begins at or after `position`.
+  QUIRE_HD constexpr std::uint32_t first_query_from(std::uint32_t position) const noexcept {
+    std::uint32_t low = position, high = everything - 1;
+    while (low < high) {
+      const std::uint32_t middle = low + (high - low) / 2;
+      if (window_begin(middle) >= position) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
   friend bool operator==(const visibility&, const visibility&) = default;
 };
@@ -60,7 +85,8 @@ struct run {
   std::int32_t rotation = 0;                  ///< Δ: keys were rotated at position − Δ; the fold rotates the query by −Δ
   const std::uint64_t* live = nullptr;        ///< [tiles] one bit a token; null: all live
   float bias = 0;                             ///< added to every logit (compensation tokens)
-  std::uint8_t form = 0;                      ///< index of the codec pair: 0 raw, 1 sealed, more by layout
+  std::uint8_t form = 0;                      ///< index of the codec pair: 0 raw, 1 sealed
+  bool exempt = false;                        ///< seen whatever the head's visibility says: overlays, compensation tokens
 
   QUIRE_HD constexpr std::uint32_t tiles() const noexcept { return tiles_touched(tokens); }
   QUIRE_HD constexpr const std::byte* tile(std::uint32_t i) const noexcept {
@@ -88,15 +114,6 @@ struct head_view {
   QUIRE_HD constexpr std::uint32_t slots() const noexcept {
     return count == 0 ? 0 : runs[count - 1].slot + runs[count - 1].tiles();
   }
-};
-
-/// Everything mutable of a (sequence, layout) that is not a tile: importance scores, balancers, running means. A flat block
-/// of bytes so that fork copies it and swap, export and migration move it; `version` belongs to the layout that writes it.
-struct state_block {
-  std::uint32_t version = 0;
-  std::uint32_t bytes = 0;
-  std::uint64_t steps = 0;       ///< commits seen
-  std::byte* data = nullptr;     ///< [bytes], owned by the store
 };
 
 }  // namespace quire::inline v0::kv

@@ -11,10 +11,10 @@
 
 namespace quire::inline v0::kv {
 
-/// Pages by pool: one pool per head group, then the pool of open tails.
+/// Pages by pool: one pool per head group, then the pool of open tails, then that of overlays.
 template <std::uint32_t Groups>
 struct page_demand {
-  std::array<std::uint32_t, Groups + 1> pages{};
+  std::array<std::uint32_t, Groups + 2> pages{};
   friend bool operator==(const page_demand&, const page_demand&) = default;
 };
 
@@ -24,6 +24,7 @@ struct store_options {
   std::uint32_t sequences = 1;
   std::uint32_t max_tokens = 4096;
   std::array<std::uint32_t, L::max_groups> pages{};
+  std::uint32_t overlay_pages = 0;   ///< over all sequences
   std::uint64_t seed = 0;
   const std::byte* params = nullptr;
 };
@@ -34,9 +35,11 @@ constexpr store_options<L> pages_for(const L& l, std::uint32_t sequences, std::u
   store_options<L> o{.sequences = sequences, .max_tokens = tokens};
   for (std::uint32_t g = 0; g < l.groups(); ++g) {
     const visibility sees = l.group_sees(g);
-    const std::uint32_t most = sees.limited() ? tiles_touched(sees.sinks) + tiles_touched(sees.window) + tiles_touched(chunk) + 2 : tiles_filled(tokens);
+    const std::uint32_t most =
+        sees.limited() ? tiles_touched(sees.sinks) + tiles_touched(sees.window_of(tokens)) + tiles_touched(chunk) + 2 + sees.by_tile : tiles_filled(tokens);
     o.pages[g] = sequences * std::min(tiles_filled(tokens), most);
   }
+  o.overlay_pages = sequences * l.overlay_tiles(tokens);
   return o;
 }
 
@@ -50,15 +53,19 @@ class store {
   using layout_type = L;
   using demand = page_demand<L::max_groups>;
   static constexpr std::uint32_t absent = page_pool::none;
+  static constexpr std::uint32_t tails = L::max_groups, overlays = L::max_groups + 1, pools = L::max_groups + 2;  ///< pool numbers
 
   store(const L& layout, const store_options<L>& options)
       : layout_(layout), options_(options), records_(options.sequences), sequences_(options.sequences) {
     for (std::uint32_t g = 0; g < L::max_groups; ++g)
       pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0);
-    pools_[L::max_groups] = page_pool(options.sequences, tail_bytes(layout));
-    state_.resize(static_cast<std::size_t>(options.sequences) * layout.state_bytes());
-    for (auto& s : sequences_)
+    pools_[tails] = page_pool(options.sequences, tail_bytes(layout));
+    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout));
+    state_.resize(static_cast<std::size_t>(options.sequences) * layout.state().bytes());
+    for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
+      s.overlay.reserve(layout.overlay_tiles(options.max_tokens));
+    }
   }
   store(const store&) = delete;
   store& operator=(const store&) = delete;
@@ -72,6 +79,7 @@ class store {
       if (!sequences_[s].live) {
         sequences_[s].live = true;
         sequence = s;
+        layout_.state().reset(state_at(s));
         refresh(s);
         return {};
       }
@@ -81,8 +89,9 @@ class store {
   void close(std::uint32_t sequence) noexcept {
     if (!known(sequence)) return;
     entry& s = sequences_[sequence];
-    for (std::uint32_t g = 0; g < L::max_groups; ++g) shrink(s, g, 0);
-    if (s.tail != absent) pools_[L::max_groups].release(s.tail);
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) shrink(s.pages[g], pools_[g], 0);
+    shrink(s.overlay, pools_[overlays], 0);
+    if (s.tail != absent) pools_[tails].release(s.tail);
     s.length = 0, s.tail = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.steps = 0;
     refresh(sequence);
   }
@@ -99,11 +108,13 @@ class store {
       const std::uint32_t want = tiles_filled(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.pages[g].size());
       d.pages[g] = want > have ? want - have : 0;
     }
-    d.pages[L::max_groups] = s.tail == absent;
+    d.pages[tails] = s.tail == absent;
+    const std::uint32_t want = layout_.overlay_tiles(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.overlay.size());
+    d.pages[overlays] = want > have ? want - have : 0;
     return d;
   }
   bool fits(const demand& d) const noexcept {
-    for (std::uint32_t p = 0; p <= L::max_groups; ++p)
+    for (std::uint32_t p = 0; p < pools; ++p)
       if (d.pages[p] > pools_[p].free_pages()) return false;
     return true;
   }
@@ -114,11 +125,12 @@ class store {
     if (tokens > options_.max_tokens - s.length)
       return {errc::out_of_range, "tokens of the sequence", std::int64_t{s.length} + tokens, 1, options_.max_tokens};
     const demand d = need(sequence, tokens);
-    for (std::uint32_t p = 0; p <= L::max_groups; ++p)
+    for (std::uint32_t p = 0; p < pools; ++p)
       if (d.pages[p] > pools_[p].free_pages()) return {errc::out_of_pages, "pages", d.pages[p], 0, pools_[p].free_pages()};
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint32_t i = 0; i < d.pages[g]; ++i) s.pages[g].push_back(pools_[g].acquire());
-    if (d.pages[L::max_groups] != 0) s.tail = new_tail();
+    for (std::uint32_t i = 0; i < d.pages[overlays]; ++i) s.overlay.push_back(new_page(overlays));
+    if (d.pages[tails] != 0) s.tail = new_page(tails);
     refresh(sequence);
     return {};
   }
@@ -137,10 +149,12 @@ class store {
     refresh(sequence);
     return {};
   }
-  /// A copy of `from` that shares its sealed tiles; open tails and state are copied. fails: unknown_sequence, out_of_pages.
+  /// A copy of `from` that shares its sealed tiles; open tails, overlays and state are copied. fails: unknown_sequence, out_of_pages.
   status fork(std::uint32_t from, std::uint32_t& to) noexcept {
     if (!known(from)) return unknown(from);
-    if (sequences_[from].tail != absent && pools_[L::max_groups].free_pages() == 0) return {errc::out_of_pages, "tail pages", 1, 0, 0};
+    if (sequences_[from].tail != absent && pools_[tails].free_pages() == 0) return {errc::out_of_pages, "tail pages", 1, 0, 0};
+    const std::uint32_t exact = layout_.overlay_tiles(sequences_[from].length);
+    if (exact > pools_[overlays].free_pages()) return {errc::out_of_pages, "overlay pages", exact, 0, pools_[overlays].free_pages()};
     if (status s = open(to); !s) return s;
     const entry& a = sequences_[from];
     entry& b = sequences_[to];
@@ -150,22 +164,31 @@ class store {
         if (a.pages[g][t] != absent) pools_[g].share(a.pages[g][t]);
       }
     b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps;
-    if (a.tail != absent) {
-      b.tail = pools_[L::max_groups].acquire();
-      std::memcpy(pools_[L::max_groups].page(b.tail), pools_[L::max_groups].page(a.tail), tail_bytes(layout_));
-    }
-    std::copy_n(state_.begin() + from * layout_.state_bytes(), layout_.state_bytes(), state_.begin() + to * layout_.state_bytes());
+    const auto copy = [&](std::uint32_t pool, std::uint32_t page) {
+      const std::uint32_t own = pools_[pool].acquire();
+      std::memcpy(pools_[pool].page(own), pools_[pool].page(page), pools_[pool].page_bytes());
+      return own;
+    };
+    for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i]));
+    if (a.tail != absent) b.tail = copy(tails, a.tail);
+    std::copy_n(state_at(from), layout_.state().bytes(), state_at(to));
     refresh(to);
     return {};
   }
   /// Forgets all tokens from `length` on. Inside a tile this needs its exact rows: they are there for the newest tile, and
-  /// for every tile where sealed tiles are raw tiles. fails: unknown_sequence, out_of_range, not_rewindable.
+  /// for every tile where sealed tiles are raw tiles. What later tokens left in the state block can't be taken out again:
+  /// overlays and balancers go back to nothing only, means to where no further tile had been summed.
+  /// fails: unknown_sequence, out_of_range, not_rewindable.
   status truncate(std::uint32_t sequence, std::uint32_t length) noexcept {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
     if (length > s.length) return {errc::out_of_range, "length", length, 0, s.length};
     if (length == s.length) return {};
     const std::uint32_t tile = length / tile_tokens;
+    if (length != 0 && (L::overlays || balances<typename L::sealed_pair>)) return {errc::not_rewindable, "length", length, s.length, s.length};
+    if constexpr (L::compensates)
+      if (layout_.group_sees(1).dropped_tiles(tile) != layout_.group_sees(1).dropped_tiles(s.length / tile_tokens) && length != 0) return no_rewind(s, length);
+    if (length == 0) layout_.state().reset(state_at(sequence));
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint32_t t = 0; t < tile; ++t)
         if (s.pages[g][t] == absent && !layout_.group_sees(g).drops(length, t)) return no_rewind(s, length);
@@ -173,9 +196,10 @@ class store {
     if (length % tile_tokens != 0) s.raw_tile = tile;
     if (length % tile_tokens == 0 && tile != s.raw_tile + 1) s.raw_tile = absent;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      shrink(s, g, tile);
+      shrink(s.pages[g], pools_[g], tile);
       s.kept_from[g] = std::min(s.kept_from[g], tile);
     }
+    shrink(s.overlay, pools_[overlays], layout_.overlay_tiles(length));
     s.length = length;
     refresh(sequence);
     return {};
@@ -191,27 +215,34 @@ class store {
   std::size_t bytes(std::uint32_t sequence) const noexcept {
     if (!known(sequence)) return 0;
     const entry& s = sequences_[sequence];
-    std::size_t bytes = s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state_bytes();
+    std::size_t bytes = s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state().bytes();
+    bytes += s.overlay.size() * overlay_page_bytes(layout_);
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       bytes += pools_[g].page_bytes() * static_cast<std::size_t>(std::count_if(s.pages[g].begin(), s.pages[g].end(), [](auto p) { return p != absent; }));
     return bytes;
   }
   state_block state(std::uint32_t sequence) noexcept {
-    return {1, layout_.state_bytes(), sequences_[sequence].steps, state_.data() + std::size_t{sequence} * layout_.state_bytes()};
+    return {state_plan::version, layout_.state().bytes(), sequences_[sequence].steps, state_at(sequence)};
   }
   /// What kernels read and append through; valid until the next non-const call.
   store_view<L> view() const noexcept {
     store_view<L> v{.layout = layout_, .sequences = records_.data(), .seed = options_.seed, .params = options_.params};
     for (std::uint32_t g = 0; g < L::max_groups; ++g) v.base[g] = pools_[g].base();
+    v.overlay_base = pools_[overlays].base();
     return v;
   }
   /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. Allocates.
   bool check() const {
-    for (std::uint32_t p = 0; p <= L::max_groups; ++p) {
+    for (std::uint32_t p = 0; p < pools; ++p) {
       std::vector<std::uint32_t> held(pools_[p].pages(), 0);
       for (const entry& s : sequences_) {
-        if (p == L::max_groups) {
+        if (p == tails) {
           if (s.tail != absent) ++held[s.tail];
+          continue;
+        }
+        if (p == overlays) {
+          for (std::uint32_t page : s.overlay) ++held[page];
+          if (s.overlay.size() < layout_.overlay_tiles(s.length) || (!s.live && !s.overlay.empty())) return false;
           continue;
         }
         for (std::uint32_t page : s.pages[p])
@@ -229,6 +260,7 @@ class store {
  private:
   struct entry {
     std::array<std::vector<std::uint32_t>, L::max_groups> pages;  ///< [tile] page or `absent`
+    std::vector<std::uint32_t> overlay;
     std::array<std::uint32_t, L::max_groups> kept_from{};
     std::uint32_t length = 0;
     std::uint32_t tail = absent;
@@ -244,7 +276,7 @@ class store {
     std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)  // from here on no query sees a dropped tile
       if (const visibility v = layout_.group_sees(g); v.limited() && s.kept_from[g] > tiles_touched(v.sinks))
-        low = std::max(low, s.kept_from[g] * tile_tokens + v.window - 1);
+        low = std::max(low, v.first_query_from(s.kept_from[g] * tile_tokens));
     return {errc::not_rewindable, "length", length, low, s.length};
   }
   std::uint32_t reserved(const entry& s) const noexcept {
@@ -254,16 +286,16 @@ class store {
     return std::min(options_.max_tokens, static_cast<std::uint32_t>(tiles) * tile_tokens + tile_tokens - 1);
   }
 
-  std::uint32_t new_tail() noexcept {
-    page_pool& tails = pools_[L::max_groups];
-    const std::uint32_t page = tails.acquire();
-    std::memset(tails.page(page), 0, tails.page_bytes());  // masked columns of a tail are multiplied by zero: keep them finite
+  std::uint32_t new_page(std::uint32_t pool) noexcept {
+    const std::uint32_t page = pools_[pool].acquire();
+    std::memset(pools_[pool].page(page), 0, pools_[pool].page_bytes());  // masked columns are multiplied by zero: keep them finite
     return page;
   }
-  void shrink(entry& s, std::uint32_t g, std::uint32_t tiles) noexcept {
-    while (s.pages[g].size() > tiles) {
-      if (s.pages[g].back() != absent) pools_[g].release(s.pages[g].back());
-      s.pages[g].pop_back();
+  std::byte* state_at(std::uint32_t sequence) noexcept { return state_.data() + std::size_t{sequence} * layout_.state().bytes(); }
+  static void shrink(std::vector<std::uint32_t>& table, page_pool& pool, std::size_t tiles) noexcept {
+    while (table.size() > tiles) {
+      if (table.back() != absent) pool.release(table.back());
+      table.pop_back();
     }
   }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {
@@ -286,7 +318,7 @@ class store {
       for (std::uint32_t layer = 0; layer < e.layers; ++layer)
         for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
           const head_slot at = layout_.slot(layer, head);
-          std::memcpy(pools_[L::max_groups].page(s.tail) + (layer * e.kv_heads + head) * piece,
+          std::memcpy(pools_[tails].page(s.tail) + (layer * e.kv_heads + head) * piece,
                       pools_[at.group].page(s.pages[at.group][tile]) + at.index * piece, piece);
         }
       return true;
@@ -297,13 +329,15 @@ class store {
     const entry& s = sequences_[sequence];
     auto& r = records_[sequence];
     for (std::uint32_t g = 0; g < L::max_groups; ++g) r.pages[g] = s.pages[g].data(), r.kept_from[g] = s.kept_from[g];
+    r.overlay = s.overlay.data();
     r.length = s.length;
-    r.tail = s.tail == absent ? nullptr : pools_[L::max_groups].page(s.tail);
+    r.tail = s.tail == absent ? nullptr : pools_[tails].page(s.tail);
+    r.state = state_at(sequence);
   }
 
   L layout_;
   store_options<L> options_;
-  std::array<page_pool, L::max_groups + 1> pools_;
+  std::array<page_pool, pools> pools_;
   std::vector<typename store_view<L>::record> records_;
   std::vector<entry> sequences_;
   std::vector<std::byte> state_;

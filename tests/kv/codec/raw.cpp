@@ -84,3 +84,29 @@ TEST_CASE("a tile of zeros is bytes of zero in every raw format") {
   zeros(kv::raw<bf16>{});
   zeros(kv::raw<f16>{});
 }
+
+TEST_CASE("a token copied between tiles keeps its bytes and leaves the others") {
+  constexpr std::uint32_t dim = 24;
+  const auto check = [](auto codec) {
+    for (kv::side which : {kv::side::key, kv::side::value}) {
+      const kv::tile_shape s = kv::shape_of(which, dim);
+      std::vector<float> x(s.elements()), y(s.elements()), got(s.elements());
+      for (std::uint32_t i = 0; i < s.elements(); ++i) x[i] = static_cast<float>(i % 250), y[i] = -1.0f - static_cast<float>(i % 250);
+      std::vector<std::byte> from(codec.tile_bytes(s)), to(codec.tile_bytes(s));
+      codec.encode({.which = which}, s, x.data(), from.data());
+      codec.encode({.which = which}, s, y.data(), to.data());
+      codec.copy(which, dim, from.data(), 7, to.data(), 50);
+      codec.decode({.which = which}, s, to.data(), got.data());
+      bool same = true;
+      for (std::uint32_t t = 0; t < 64; ++t)
+        for (std::uint32_t i = 0; i < dim; ++i) {
+          const auto at = [&](std::uint32_t token) { return which == kv::side::key ? i * 64 + token : token * dim + i; };
+          same = same && got[at(t)] == (t == 50 ? x[at(7)] : y[at(t)]);
+        }
+      CHECK(same);
+    }
+  };
+  check(kv::raw<float>{});
+  check(kv::raw<bf16>{});
+  check(kv::raw<f16>{});
+}

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "../../core/executor.hpp"
 #include "../../core/simd.hpp"
@@ -54,6 +56,27 @@ void seal(const Raw& raw, const Codec& codec, const kv::codec_context& at, std::
   }
 }
 
+/// Remembers the largest |q| of each channel over the query heads of a kv head, as far as the span's rows stand in the first
+/// tile: what a balancer is made from. `q`: row 0 of the span.
+inline void note_query_peak(const kv::head_state& state, const problem& p, const query_span& s, std::uint32_t head, const float* q, std::size_t ldq) noexcept {
+  for (std::uint32_t r = 0; r < s.count && s.first + r < tile_tokens; ++r)
+    for (std::uint32_t i = 0; i < p.group() * p.dim_k; ++i) {
+      const float x = std::fabs(q[r * ldq + head * p.group() * p.dim_k + i]);
+      float& most = state.query_peak[i % p.dim_k];
+      if (x > most && x < std::numeric_limits<float>::infinity()) most = x;
+    }
+}
+/// Fixes the balancer from those queries and the first tile's exact keys. `x` [head_dim × 64].
+template <class Raw>
+void fix_balance(const Raw& raw, const kv::codec_context& at, const kv::head_state& state, std::uint32_t head_dim, const std::byte* exact, float* x) noexcept {
+  raw.decode(at, kv::shape_of(kv::side::key, head_dim), exact, x);
+  for (std::uint32_t i = 0; i < head_dim; ++i) {
+    float most = 0;
+    for (std::uint32_t t = 0; t < tile_tokens; ++t) most = std::max(most, std::fabs(x[i * tile_tokens + t]));
+    state.balance[i] = kv::channel_balance(state.query_peak[i], most);
+  }
+}
+
 /// Appends the rows of one span for one kv head and seals the tiles it fills. k, v: row i of the span at i·ld.
 /// Returns false when a row held NaN or infinity; such a row is stored as zeros and nothing spreads. A step that goes on
 /// from a partial tile into the next and is not committed afterwards leaves the tail at the newer tile: close the sequence.
@@ -83,9 +106,11 @@ bool append(const raw_tiles<L>& raws, const query_span& s, std::uint32_t layer, 
       raw.value.put(kv::side::value, dim, p % tile_tokens, value, exact + value_offset);
     }
     if (to != (tile + 1) * tile_tokens) continue;
+    if constexpr (kv::balances<typename L::sealed_pair>)
+      if (tile == 0) fix_balance(raw.key, view.context(s.sequence, layer, head, 0, kv::side::key), view.state(s.sequence, layer, head), dim, exact, x);
     std::byte* out = view.sealed(s.sequence, layer, head, tile);
-    seal(raw.key, sealed.key, view.context(layer, head, tile, kv::side::key), dim, exact, out, x);
-    seal(raw.value, sealed.value, view.context(layer, head, tile, kv::side::value), dim, exact + value_offset, out + sealed.value_offset(dim), x);
+    seal(raw.key, sealed.key, view.context(s.sequence, layer, head, tile, kv::side::key), dim, exact, out, x);
+    seal(raw.value, sealed.value, view.context(s.sequence, layer, head, tile, kv::side::value), dim, exact + value_offset, out + sealed.value_offset(dim), x);
   }
   return finite;
 }

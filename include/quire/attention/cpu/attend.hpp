@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of attention for a step: append, fold the pieces dealt to each worker, merge along the fixed tree. Decode and
-// chunked prefill are the same call; results are bit-identical for any number of workers, chunking and batch.
+// chunked prefill are the same call; results are bit-identical for any number of workers, chunking and batch. Where a layout
+// is stepwise the step is taken in waves, the rows of one tile of each sequence at a time.
 #pragma once
 
 #include <memory>
 #include <new>
 #include <vector>
 
-#include "append.hpp"
 #include "fold.hpp"
+#include "settle.hpp"
 
 namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
@@ -35,18 +36,31 @@ class workspace {
 
   workspace(const L& layout, const problem& p, std::uint32_t workers, std::uint32_t rows, std::uint32_t sequences, std::uint32_t max_tokens)
       : workers_(workers),
-        depth_(2 * static_cast<std::uint32_t>(std::bit_width(tiles_touched(max_tokens) / piece_tiles + 1)) + 2),
+        depth_(2 * static_cast<std::uint32_t>(std::bit_width((tiles_touched(max_tokens) + layout.overlay_tiles(max_tokens) + 1) / piece_tiles + 1)) + 2),
         rows_(item_rows(p)),
-        dim_(p.dim_v) {
+        dim_(p.dim_v),
+        sequences_(sequences) {
     const std::size_t states = depth_ * split_items * rows_ * (sizeof(softmax_state) + dim_ * sizeof(float));
     fold_bytes_ = round_up(piece_folder<L>::scratch_bytes(p, rows_), 64);
     seal_bytes_ = round_up(std::size_t{p.dim_k} * tile_tokens * sizeof(float), 64);
-    worker_bytes_ = fold_bytes_ + seal_bytes_ + round_up(states, 64);
     const extents e = layout.extent();
+    const std::uint32_t overlay = layout.overlay_tiles(max_tokens);
+    states_bytes_ = round_up(states, 64);
+    mean_bytes_ = L::compensates ? layout.raw().piece_bytes(e.head_dim) : 0;
+    choice_bytes_ = L::overlays ? round_up((overlay + 1) * tile_tokens * sizeof(kv::retain::importance::candidate), 64) : 0;
+    worker_bytes_ = fold_bytes_ + seal_bytes_ + states_bytes_ + mean_bytes_ + choice_bytes_;
     staging_bytes_ = (tiles_touched(rows) + sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
+    if (L::stepwise) staging_bytes_ = 0;  // a wave never leaves the open tile
     bytes_ = worker_bytes_ * workers + staging_bytes_;
+    if constexpr (L::overlays) {
+      score_rows_ = std::size_t{std::min(rows, sequences * tile_tokens)} * p.q_heads;
+      score_stride_ = (overlay + 2) * tile_tokens;
+      scores_at_ = bytes_;
+      bytes_ += score_rows_ * (score_stride_ * sizeof(float) + sizeof(softmax_state));
+    }
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
-    std::memset(staging(), 0, staging_bytes_);  // staging columns past a chunk's end are multiplied by zero: keep them finite
+    std::memset(memory_.get(), 0, worker_bytes_ * workers + staging_bytes_);  // columns past a chunk's end are multiplied by zero: keep them finite
+    if constexpr (L::stepwise) waves_.resize(std::size_t{workers} * sequences);
     shares_.resize(workers * split_items);
     for (share& s : shares_) s.nodes.resize(depth_);
   }
@@ -57,6 +71,8 @@ class workspace {
  private:
   template <kv::Layout M, ScoreSink Sink>
   friend void attend(const team&, const layer_call<M>&, workspace<M>&, const Sink&);
+  template <kv::Layout M, ScoreSink Sink>
+  friend void attend_wave(const team&, const layer_call<M>&, workspace<M>&, const Sink&);
 
   /// Subtrees of one item that one worker folded; `item` numbers items in plan order.
   struct share {
@@ -76,9 +92,19 @@ class workspace {
     return {reinterpret_cast<softmax_state*>(base), base + 2 * rows_};
   }
   share& of(std::uint32_t w, std::uint32_t which) noexcept { return shares_[w * split_items + which]; }
+  std::byte* mean_tile(std::uint32_t w) noexcept { return L::compensates ? fold_scratch(w) + fold_bytes_ + seal_bytes_ + states_bytes_ : nullptr; }
+  kv::retain::importance::candidate* choice(std::uint32_t w) noexcept {
+    return reinterpret_cast<kv::retain::importance::candidate*>(fold_scratch(w) + fold_bytes_ + seal_bytes_ + states_bytes_ + mean_bytes_);
+  }
+  score_recorder recorder(std::uint32_t q_heads, std::span<const query_span> spans) noexcept {
+    auto* rows = reinterpret_cast<float*>(memory_.get() + scores_at_);
+    return {rows, reinterpret_cast<softmax_state*>(rows + score_rows_ * score_stride_), score_stride_, q_heads, spans};
+  }
 
-  std::uint32_t workers_, depth_, rows_, dim_;
-  std::size_t fold_bytes_, seal_bytes_, worker_bytes_, staging_bytes_, bytes_;
+  std::uint32_t workers_, depth_, rows_, dim_, sequences_;
+  std::size_t fold_bytes_, seal_bytes_, states_bytes_, mean_bytes_, choice_bytes_, worker_bytes_, staging_bytes_, bytes_;
+  std::size_t score_rows_ = 0, score_stride_ = 0, scores_at_ = 0;
+  std::vector<query_span> waves_;   // [workers][sequences]
   std::unique_ptr<std::byte, aligned_delete> memory_;
   std::vector<share> shares_;
   std::atomic<bool> not_finite_{false};
@@ -156,10 +182,9 @@ void write_output(const layer_call<L>& c, const work_item& item, const row_state
   }
 }
 
-/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
-/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers.
-template <kv::Layout L, ScoreSink Sink = null_sink>
-void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
+/// Appends and folds all rows of a call at once; a stepwise layout's call lies in one tile of each sequence.
+template <kv::Layout L, ScoreSink Sink>
+void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink) {
   const problem& p = c.shape;
   const auto each_span = [&](auto&& f) {
     std::uint32_t staged = 0;
@@ -174,6 +199,7 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
     for (std::uint32_t h = 0; h < p.kv_heads; ++h, ++unit)
       if (unit % t.workers == t.worker) {
         const std::size_t at = s.row * c.ldkv + h * p.dim_k;
+        if constexpr (kv::balances<typename L::sealed_pair>) note_query_peak(c.view.state(s.sequence, c.layer, h), p, s, h, c.q + s.row * c.ldq, c.ldq);
         if (!append(raws, s, c.layer, h, c.k + at, c.v + at, c.ldkv, w.seal_scratch(t.worker))) w.not_finite_.store(true, std::memory_order_relaxed);
       }
   });
@@ -196,7 +222,7 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
     const std::uint32_t tile = item.first / tile_tokens;
     const raw_tiles<L> raws{c.view, w.staging(), staged};
     const kv::head_view head = c.view.head(s.sequence, c.layer, item.head, tile, raws.at(s, c.layer, item.head, tile),
-                                           std::min(s.first + s.count, (tile + 1) * tile_tokens) - tile * tile_tokens);
+                                           std::min(s.first + s.count, (tile + 1) * tile_tokens) - tile * tile_tokens, w.mean_tile(t.worker));
     folder.begin(item, s.sequence, c.layer, head, c.q + (s.row + item.first - s.first) * c.ldq, c.ldq);
     const bool whole = here.size() == item.pieces.count();
     const std::uint32_t which = before < mine.begin ? 0 : 1;
@@ -245,6 +271,39 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
     });
   }
   t.barrier();
+}
+
+/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
+/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers, three for each wave of
+/// a stepwise layout.
+template <kv::Layout L, ScoreSink Sink = null_sink>
+void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
+  if constexpr (!L::stepwise) {
+    attend_wave(t, c, w, sink);
+  } else {
+    query_span* const spans = w.waves_.data() + std::size_t{t.worker} * w.sequences_;
+    for (std::uint32_t k = 0;; ++k) {
+      std::uint32_t count = 0;
+      for (const query_span& s : c.spans) {
+        const std::uint32_t tile = s.first / tile_tokens + k, from = std::max(s.first, tile * tile_tokens), to = std::min(s.first + s.count, (tile + 1) * tile_tokens);
+        if (from < to) spans[count++] = {s.sequence, from, to - from, s.row + from - s.first};
+      }
+      if (count == 0) return;
+      layer_call<L> wave = c;
+      wave.spans = {spans, count};
+      const score_recorder scores = L::overlays ? w.recorder(c.shape.q_heads, wave.spans) : score_recorder{};
+      if constexpr (L::overlays) attend_wave(t, wave, w, both_sinks<score_recorder, Sink>{scores, sink});
+      else attend_wave(t, wave, w, sink);
+      std::uint32_t unit = 0;
+      std::size_t row = 0;
+      for (const query_span& s : wave.spans) {
+        for (std::uint32_t h = 0; h < c.shape.kv_heads; ++h, ++unit)
+          if (unit % t.workers == t.worker) settle(c.view, c.shape, s, c.layer, h, scores, row, w.choice(t.worker), w.seal_scratch(t.worker));
+        row += std::size_t{s.count} * c.shape.q_heads;
+      }
+      t.barrier();
+    }
+  }
 }
 
 }  // namespace quire::inline v0::attention::cpu::inline QUIRE_ISA

@@ -65,7 +65,7 @@ class piece_folder {
         std::copy_n(q_[0], rows_ * p_.dim_k, q_[form]);
         for (std::uint32_t r = 0; r < rows_; ++r) pair.key.rotate(q_[form] + r * p_.dim_k, p_.dim_k);
       }
-      if (multiplier<key>::tile_free) prepare_query(pair.key, view_.context(layer_, item_.head, 0, kv::side::key), nullptr, form, 0, prepared_[form]);
+      if (multiplier<key>::tile_free) prepare_query(pair.key, view_.context(sequence_, layer_, item_.head, 0, kv::side::key), nullptr, form, 0, prepared_[form]);
     });
   }
 
@@ -145,11 +145,12 @@ class piece_folder {
   std::uint64_t visible(const kv::run& r, std::uint32_t tile, std::uint32_t query) const noexcept {
     std::uint64_t bits = r.live_bits(tile);
     const kv::visibility model{0, p_.window};
+    if (r.exempt && !model.limited()) return bits;
     if (r.positions != nullptr) {
       for (std::uint32_t j = 0; j < tile_tokens; ++j)
         if (bits >> j & 1) {
           const auto key = static_cast<std::uint32_t>(r.position_of(tile * tile_tokens + j));
-          if (!head_->sees.sees(query, key) || !model.sees(query, key)) bits &= ~(std::uint64_t{1} << j);
+          if ((!r.exempt && !head_->sees.sees(query, key)) || !model.sees(query, key)) bits &= ~(std::uint64_t{1} << j);
         }
       return bits;
     }
@@ -159,7 +160,7 @@ class piece_folder {
       return n <= 0 ? 0 : n >= tile_tokens ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
     };
     bits &= below(std::int64_t{query} + 1);
-    if (head_->sees.limited()) bits &= ~below(head_->sees.window_begin(query)) | below(head_->sees.sinks);
+    if (head_->sees.limited() && !r.exempt) bits &= ~below(head_->sees.window_begin(query)) | below(head_->sees.sinks);
     if (model.limited()) bits &= ~below(model.window_begin(query));
     return bits;
   }
@@ -182,7 +183,7 @@ class piece_folder {
     with_form(t.run->form, [&](const auto& pair) {
       using key = typename std::remove_cvref_t<decltype(pair)>::key_codec;
       const std::byte* tile = t.run->tile(t.index);
-      const kv::codec_context at = view_.context(layer_, item_.head, slot, kv::side::key);
+      const kv::codec_context at = view_.context(sequence_, layer_, item_.head, slot, kv::side::key);
       const std::byte* a = prepared_[t.run->form];
       if (!multiplier<key>::tile_free || t.run->rotation != 0) {
         prepare_query(pair.key, at, tile, t.run->form, t.run->rotation, prepared_tile_);
@@ -242,7 +243,7 @@ class piece_folder {
       using value = typename std::remove_cvref_t<decltype(pair)>::value_codec;
       const kv::tile_shape s = kv::shape_of(kv::side::value, p_.dim_v);
       const std::byte* tile = t.run->tile(t.index) + t.run->value_offset;
-      const kv::codec_context at = view_.context(layer_, item_.head, t.run->slot + t.index, kv::side::value);
+      const kv::codec_context at = view_.context(sequence_, layer_, item_.head, t.run->slot + t.index, kv::side::value);
       multiplier<value>::prepare(pair.value, at, s, tile, logits_ + column, piece_tokens, rows_, prepared_tile_);
       float* to = o;
       if constexpr (rotated_values && !kv::RotatingCodec<value>) {  // exact rows join a rotated sum

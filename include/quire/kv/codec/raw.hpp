@@ -56,6 +56,13 @@ struct raw {
     for (std::uint32_t i = 0; i < head_dim; ++i)
       n[which == side::key ? at(s, i, token) : at(s, token, i)] = narrow(row[i]);
   }
+  QUIRE_HD void copy(side which, std::uint32_t head_dim, const std::byte* from, std::uint32_t token, std::byte* tile, std::uint32_t to) const noexcept {
+    const tile_shape s = shape_of(which, head_dim);
+    const auto* x = reinterpret_cast<const Number*>(from);
+    auto* n = reinterpret_cast<Number*>(tile);
+    for (std::uint32_t i = 0; i < head_dim; ++i)
+      n[which == side::key ? at(s, i, to) : at(s, to, i)] = x[which == side::key ? at(s, i, token) : at(s, token, i)];
+  }
 };
 static_assert(RawCodec<raw<float>> && RawCodec<raw<bf16>> && RawCodec<raw<f16>>);
 

@@ -18,8 +18,9 @@ class paged {
   using sealed_pair = Sealed;
   using raw_pair = Raw;
   static constexpr read_rule rule = read_rule::causal_seal;
-  static constexpr layout_traits traits{};
+  static constexpr layout_traits traits{.shareable = !balances<Sealed>, .rewindable = !balances<Sealed>, .prefix_pure = true};
   static constexpr std::uint32_t max_groups = 1;
+  static constexpr bool stepwise = false, overlays = false, compensates = false;
 
   constexpr paged() = default;
   constexpr explicit paged(extents e, Sealed sealed = {}, Raw raw = {}) noexcept : extents_(e), sealed_(sealed), raw_(raw) {}
@@ -33,7 +34,8 @@ class paged {
   QUIRE_HD constexpr head_slot slot(std::uint32_t layer, std::uint32_t head) const noexcept {
     return {0, layer * extents_.kv_heads + head};
   }
-  QUIRE_HD constexpr std::uint32_t state_bytes() const noexcept { return 0; }
+  QUIRE_HD constexpr std::uint32_t overlay_tiles(std::uint32_t) const noexcept { return 0; }
+  QUIRE_HD constexpr state_plan state() const noexcept { return {extents_.head_dim, {extents_.heads(), 0}, {{.balance = balances<Sealed>}, {}}}; }
 
  private:
   extents extents_{};

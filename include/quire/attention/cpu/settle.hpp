@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a layout learns from a step: attention received by exact tokens, and, when a tile fills, which of them stay exact and
+// what dropped ones leave behind. Runs between the tiles of a step, so the outcome never depends on the chunking.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "../../core/simd.hpp"
+#include "../../core/softmax.hpp"
+#include "../../kv/retain/importance.hpp"
+#include "../sink.hpp"
+#include "append.hpp"
+
+namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Keeps the logits of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][stride], `stride` floats hold the
+/// open tile and then the overlay tiles. A wave is a list of spans that lie in one tile each.
+struct score_recorder {
+  static constexpr bool active = true;
+  float* rows = nullptr;
+  softmax_state* states = nullptr;   ///< [tokens of the wave][q_heads]
+  std::size_t stride = 0;
+  std::uint32_t q_heads = 0;
+  std::span<const query_span> spans;
+
+  std::size_t row_of(std::uint32_t sequence, std::uint32_t query, std::uint32_t q_head) const noexcept {
+    std::size_t at = 0;
+    for (const query_span& s : spans) {
+      if (s.sequence == sequence) return (at + query - s.first) * q_heads + q_head;
+      at += s.count;
+    }
+    return 0;
+  }
+  void logits(const score_tile& at, const float* x) const noexcept {
+    const std::uint32_t tile = at.query / tile_tokens;
+    if (at.slot >= tile) std::memcpy(rows + row_of(at.sequence, at.query, at.q_head) * stride + (at.slot - tile) * tile_tokens, x, tile_tokens * sizeof(float));
+  }
+  void row(const score_tile& at, float m, float l) const noexcept { states[row_of(at.sequence, at.query, at.q_head)] = {m, l}; }
+};
+static_assert(ScoreSink<score_recorder>);
+
+/// Two sinks as one.
+template <ScoreSink A, ScoreSink B>
+struct both_sinks {
+  static constexpr bool active = true;
+  const A& a;
+  const B& b;
+  void logits(const score_tile& at, const float* x) const noexcept {
+    a.logits(at, x);
+    if constexpr (B::active) b.logits(at, x);
+  }
+  void row(const score_tile& at, float m, float l) const noexcept {
+    a.row(at, m, l);
+    if constexpr (B::active) b.row(at, m, l);
+  }
+};
+
+/// scores[64] += Σ over rows of exp(logit − m) / l, the query heads of one kv head together. `from`: column of the tile.
+inline void add_weights(const score_recorder& r, std::size_t first_row, std::uint32_t tokens, std::uint32_t first_head, std::uint32_t group, std::uint32_t from,
+                        float* scores) noexcept {
+  const simd::f32_tag d;
+  const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
+  for (std::uint32_t j = 0; j < tile_tokens; j += lanes) {
+    auto sum = hn::LoadU(d, scores + j);
+    for (std::uint32_t t = 0; t < tokens; ++t)
+      for (std::uint32_t h = first_head; h < first_head + group; ++h) {
+        const std::size_t row = first_row + std::size_t{t} * r.q_heads + h;
+        const softmax_state& s = r.states[row];
+        sum = hn::MulAdd(simd::exp(d, hn::Sub(hn::LoadU(d, r.rows + row * r.stride + from + j), hn::Set(d, s.m))), hn::Set(d, normalizer(s)), sum);
+      }
+    hn::StoreU(sum, d, scores + j);
+  }
+}
+
+/// Chooses among the overlay and the tile that just filled, and moves what comes and goes. `scratch` holds a candidate for
+/// each overlay token and 64 more.
+template <kv::Layout L>
+void choose_exact(const kv::store_view<L>& view, const query_span& s, std::uint32_t layer, std::uint32_t head, const std::byte* exact,
+                  kv::retain::importance::candidate* scratch) noexcept {
+  using candidate = kv::retain::importance::candidate;
+  const std::uint32_t tile = s.first / tile_tokens, dim = view.layout.extent().head_dim, held = view.layout.policy().budget(tile * tile_tokens);
+  const auto raw = view.layout.raw();
+  const kv::head_state state = view.state(s.sequence, layer, head);
+  const auto slot = [&](std::uint32_t i) { return view.overlay(s.sequence, layer, head, i / tile_tokens); };
+  for (std::uint32_t i = 0; i < held; ++i) scratch[i] = {slot(i).scores[i % tile_tokens], slot(i).positions[i % tile_tokens], i};
+  for (std::uint32_t j = 0; j < tile_tokens; ++j) scratch[held + j] = {state.tail_scores[j], tile * tile_tokens + j, held + j};
+  const std::span<candidate> all(scratch, held + tile_tokens);
+  const std::uint32_t keep = view.layout.policy().choose(all, (tile + 1) * tile_tokens);
+  const auto by_place = [](const candidate& a, const candidate& b) { return a.place < b.place; };
+  std::sort(all.begin(), all.begin() + keep, by_place);  // who stays where, whatever order the choice left
+  std::sort(all.begin() + keep, all.end(), by_place);
+  if (state.live != nullptr) state.live[tile] = ~std::uint64_t{0};
+  auto gone = all.begin() + keep;
+  std::uint32_t fresh = held;
+  for (const candidate& c : all.first(keep)) {
+    if (c.place < held) continue;
+    std::uint32_t to = fresh;
+    if (gone != all.end() && gone->place < held) {
+      to = gone->place;
+      if (state.live != nullptr) state.live[gone->position / tile_tokens] |= std::uint64_t{1} << gone->position % tile_tokens;
+      ++gone;
+    } else {
+      ++fresh;
+    }
+    const kv::overlay_tile o = slot(to);
+    const std::uint32_t j = c.place - held, k = to % tile_tokens;
+    raw.key.copy(kv::side::key, dim, exact, j, o.piece, k);
+    raw.value.copy(kv::side::value, dim, exact + raw.value_offset(dim), j, o.piece + raw.value_offset(dim), k);
+    o.positions[k] = c.position, o.scores[k] = state.tail_scores[j];
+    if (state.live != nullptr) state.live[tile] &= ~(std::uint64_t{1} << j);
+  }
+  QUIRE_ASSERT(gone == all.end() || gone->place >= held, "quire::attention: a budget never falls");
+  std::fill_n(state.tail_scores, tile_tokens, 0.0f);
+}
+
+/// One span of a wave and one kv head, after its rows were folded. `first_row`: of the span in `scores`; `x` [head_dim × 64].
+template <kv::Layout L>
+void settle(const kv::store_view<L>& view, const problem& p, const query_span& s, std::uint32_t layer, std::uint32_t head, const score_recorder& scores,
+            std::size_t first_row, kv::retain::importance::candidate* scratch, float* x) noexcept {
+  const std::uint32_t tile = s.first / tile_tokens, group = view.layout.slot(layer, head).group;
+  const bool full = (s.first + s.count) % tile_tokens == 0;
+  if constexpr (L::overlays)
+    if (group == 0) {
+      add_weights(scores, first_row, s.count, head * p.group(), p.group(), 0, view.state(s.sequence, layer, head).tail_scores);
+      for (std::uint32_t i = 0; i < view.layout.overlay_tiles(tile * tile_tokens); ++i)
+        add_weights(scores, first_row, s.count, head * p.group(), p.group(), (i + 1) * tile_tokens, view.overlay(s.sequence, layer, head, i).scores);
+      if (full) choose_exact(view, s, layer, head, view.tail(s.sequence, layer, head), scratch);
+    }
+  if constexpr (L::compensates)
+    if (group == 1 && full) {
+      const kv::visibility sees = view.layout.group_sees(1);
+      const std::uint32_t first = tiles_touched(sees.sinks);
+      for (std::uint32_t t = first + sees.dropped_tiles(tile); t < first + sees.dropped_tiles(tile + 1); ++t)
+        view.layout.dropped().add_tile(view.layout.sealed(), view.context(s.sequence, layer, head, t, kv::side::key),
+                                       view.context(s.sequence, layer, head, t, kv::side::value), view.layout.extent().head_dim,
+                                       view.sealed(s.sequence, layer, head, t), view.state(s.sequence, layer, head), x);
+    }
+  static_cast<void>(p), static_cast<void>(scores), static_cast<void>(first_row), static_cast<void>(scratch), static_cast<void>(x);
+}
+
+}  // namespace quire::inline v0::attention::cpu::inline QUIRE_ISA
