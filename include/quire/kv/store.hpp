@@ -7,41 +7,17 @@
 #include <span>
 #include <vector>
 
+#include "store_options.hpp"
 #include "view.hpp"
 
 namespace quire::inline v0::kv {
 
-/// Pages by pool: one pool per head group, then the pool of open tails, then that of overlays.
-template <std::uint32_t Groups>
-struct page_demand {
-  std::array<std::uint32_t, Groups + 2> pages{};
-  friend bool operator==(const page_demand&, const page_demand&) = default;
+/// What a sequence is besides its bytes; layouts have at most two groups.
+struct sequence_mark {
+  std::uint32_t length = 0, raw_tile = 0;
+  std::uint32_t kept_from[2] = {0, 0};
+  std::uint64_t steps = 0;
 };
-
-/// Size of a store. `max_tokens` bounds one sequence; `pages[g]` bounds group g over all sequences (use `pages_for`).
-template <Layout L>
-struct store_options {
-  std::uint32_t sequences = 1;
-  std::uint32_t max_tokens = 4096;
-  std::array<std::uint32_t, L::max_groups> pages{};
-  std::uint32_t overlay_pages = 0;   ///< over all sequences
-  std::uint64_t seed = 0;
-  const std::byte* params = nullptr;
-};
-
-/// Pages that let `sequences` sequences of `tokens` tokens live at once, taken in steps of at most `chunk` tokens.
-template <Layout L>
-constexpr store_options<L> pages_for(const L& l, std::uint32_t sequences, std::uint32_t tokens, std::uint32_t chunk = 512) noexcept {
-  store_options<L> o{.sequences = sequences, .max_tokens = tokens};
-  for (std::uint32_t g = 0; g < l.groups(); ++g) {
-    const visibility sees = l.group_sees(g);
-    const std::uint32_t most =
-        sees.limited() ? tiles_touched(sees.sinks) + tiles_touched(sees.window_of(tokens)) + tiles_touched(chunk) + 2 + sees.by_tile : tiles_filled(tokens);
-    o.pages[g] = sequences * std::min(tiles_filled(tokens), most);
-  }
-  o.overlay_pages = sequences * l.overlay_tiles(tokens);
-  return o;
-}
 
 /// Owner of all pages, host side. Sequences are small numbers; every failing call leaves the store as it was.
 /// A step on a sequence is reserve(n) → kernels append and read through `view()` → commit(n).
@@ -223,6 +199,59 @@ class store {
   }
   state_block state(std::uint32_t sequence) noexcept {
     return {state_plan::version, layout_.state().bytes(), sequences_[sequence].steps, state_at(sequence)};
+  }
+  sequence_mark mark(std::uint32_t sequence) const noexcept {
+    const entry& s = sequences_[sequence];
+    sequence_mark m{s.length, s.raw_tile, {}, s.steps};
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) m.kept_from[g] = s.kept_from[g];
+    return m;
+  }
+  /// An empty-handed sequence with that mark: pages acquired, bytes whatever they are (see kv/image.hpp).
+  /// fails: corrupt (a mark that no sequence of this layout has), out_of_range, out_of_pages.
+  status adopt(const sequence_mark& m, std::uint32_t& sequence) noexcept {
+    if (m.length > options_.max_tokens) return {errc::out_of_range, "tokens of the sequence", m.length, 0, options_.max_tokens};
+    const std::uint32_t full = m.length / tile_tokens;
+    if (m.length % tile_tokens != 0 ? m.raw_tile != full : m.raw_tile != absent && m.raw_tile + 1 != full) return {errc::corrupt, "raw tile of the sequence", m.raw_tile};
+    std::uint32_t s = 0;
+    if (status opened = open(s); !opened) return opened;
+    entry& e = sequences_[s];
+    const auto refuse = [&](status why) {
+      close(s);
+      return why;
+    };
+    e.length = m.length, e.raw_tile = m.raw_tile, e.steps = m.steps;
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
+      const visibility sees = layout_.group_sees(g);
+      e.kept_from[g] = m.kept_from[g];
+      for (std::uint32_t t = 0; t < tiles_filled(m.length); ++t) {
+        const bool gone = sees.limited() && t >= tiles_touched(sees.sinks) && t < m.kept_from[g];
+        if (gone && !sees.drops(m.length, t)) return refuse({errc::corrupt, "first kept tile", m.kept_from[g]});
+        e.pages[g].push_back(gone ? absent : pools_[g].acquire());
+        if (!gone && e.pages[g].back() == absent) return refuse({errc::out_of_pages, "pages", 1, 0, 0});
+      }
+    }
+    if (layout_.overlay_tiles(m.length) > pools_[overlays].free_pages() || pools_[tails].free_pages() == 0)
+      return refuse({errc::out_of_pages, "overlay and tail pages", layout_.overlay_tiles(m.length) + std::int64_t{1}, 0, pools_[overlays].free_pages()});
+    for (std::uint32_t i = 0; i < layout_.overlay_tiles(m.length); ++i) e.overlay.push_back(new_page(overlays));
+    if (m.length != 0) e.tail = new_page(tails);
+    refresh(s);
+    sequence = s;
+    return {};
+  }
+  /// f(bytes, count) over everything a sequence's committed tokens hold, in an order that only the mark decides.
+  template <class F>
+  void for_each_stretch(std::uint32_t sequence, F&& f) {
+    const entry& s = sequences_[sequence];
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
+      for (std::uint32_t t = 0; t < tiles_filled(s.length); ++t)
+        if (s.pages[g][t] != absent) f(pools_[g].page(s.pages[g][t]), pools_[g].page_bytes());
+    for (std::uint32_t i = 0; i < layout_.overlay_tiles(s.length); ++i) f(pools_[overlays].page(s.overlay[i]), pools_[overlays].page_bytes());
+    if (s.tail != absent && s.length != 0) f(pools_[tails].page(s.tail), pools_[tails].page_bytes());
+    f(state_at(sequence), std::size_t{layout_.state().bytes()});
+  }
+  template <class F>
+  void for_each_stretch(std::uint32_t sequence, F&& f) const {
+    const_cast<store*>(this)->for_each_stretch(sequence, [&](std::byte* p, std::size_t n) { f(static_cast<const std::byte*>(p), n); });
   }
   /// What kernels read and append through; valid until the next non-const call.
   store_view<L> view() const noexcept {
