@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quire/kv/codec.hpp"
 
+#include <string>
+
 #include "catch.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
@@ -106,3 +108,10 @@ TEST_CASE("pieces hold both tiles at multiples of 64 without overlap") {
   all(kv::codec_pair<kv::raw<bf16>, kv::integer<8, kv::group::row>>{});
   all(kv::codec_pair<kv::integer<4, kv::group::column>, kv::hadamard<kv::integer<4, kv::group::row>>>{});
 }
+
+TEST_CASE("format ids are put together from texts and numbers") {
+  static constexpr kv::format_text text = kv::format_text{}.add("a").add(0u).add("-b").add(1207u);
+  CHECK(std::string(text.data()) == "a0-b1207");
+}
+
+TEST_CASE("bits an element are bytes of the tile over its elements") { CHECK(kv::bits_per_element(kv::raw<bf16>{}, kv::shape_of(kv::side::key, 64)) == 16.0); }

@@ -50,6 +50,32 @@ concept Codec = std::is_trivially_copyable_v<C> && std::semiregular<C> &&
                   { c.decode(at, s, tile, y) } noexcept -> std::same_as<void>;
                 };
 
+/// What a codec spends on an element of a tile of shape `s`, everything counted: codes, scales, factors, outliers, padding.
+template <Codec C>
+QUIRE_HD constexpr double bits_per_element(const C& c, tile_shape s) noexcept {
+  return 8.0 * static_cast<double>(c.tile_bytes(s)) / s.elements();
+}
+
+/// A format id put together from parts while compiling; a text that does not fit fails to compile.
+class format_text {
+ public:
+  constexpr format_text& add(const char* part) noexcept {
+    while (*part != 0) put(*part++);
+    return *this;
+  }
+  constexpr format_text& add(std::uint32_t number) noexcept {
+    if (number >= 10) add(number / 10);
+    put(static_cast<char>('0' + number % 10));
+    return *this;
+  }
+  constexpr const char* data() const noexcept { return text_; }
+
+ private:
+  constexpr void put(char c) noexcept { text_[size_++] = c, text_[size_] = 0; }
+  char text_[64] = {};
+  std::uint32_t size_ = 0;
+};
+
 /// A codec that can also take single tokens: what open tails are made of.
 /// `put` writes token `token` of a tile from `row` [head_dim], `copy` from token `token` of another tile to its token `to`;
 /// other tokens keep their bytes.

@@ -68,14 +68,22 @@ inline constexpr auto exact = [](float v) { return v; };
 inline constexpr auto to_bf16 = [](float v) { return bf16::from(v).to_float(); };
 inline constexpr auto nothing = [](kv::tile_shape, const std::byte*, const float*, std::uint32_t) { return 0.0; };
 
-/// Fixed-point coefficients: each is off by at most 2⁻⁸/127 of the largest (of a·scale for row groups), times its code.
-template <int Bits, kv::group Group>
+/// Fixed-point coefficients: each is off by at most 2⁻⁸/127 of the largest that shares its unit (of a·scale for row groups;
+/// of the rows of one group for column groups), times its code.
+template <class Codec>
 double fixed_point(kv::tile_shape s, const std::byte* tile, const float* a, std::uint32_t column) {
-  using codec = kv::integer<Bits, Group>;
-  constexpr bool by_row = Group == kv::group::row;
-  double largest = 0;
-  for (std::uint32_t k = 0; k < s.rows; ++k) largest = std::max(largest, std::fabs(static_cast<double>(a[k]) * (by_row ? codec::scales(s, tile)[k].to_float() : 1.0f)));
-  return largest * 0x1p-8 / 127 * 1.001 * s.rows * codec::levels * (by_row ? 1.0 : codec::scales(s, tile)[column].to_float());
+  constexpr bool by_row = Codec::grouping == kv::group::row;
+  const std::uint32_t length = by_row || Codec::size == 0 ? s.rows : Codec::size;
+  double error = 0;
+  for (std::uint32_t begin = 0; begin < s.rows; begin += length) {
+    const std::uint32_t end = std::min(begin + length, s.rows);
+    double largest = 0;
+    for (std::uint32_t k = begin; k < end; ++k)
+      largest = std::max(largest, std::fabs(static_cast<double>(a[k]) * (by_row ? Codec::scales(s, tile)[Codec::group_of(s, k, column)].to_float() : 1.0f)));
+    const double scale = by_row ? 1.0 : Codec::scales(s, tile)[Codec::group_of(s, begin, column)].to_float();
+    error += largest * 0x1p-8 / 127 * 1.001 * (end - begin) * Codec::levels * scale;
+  }
+  return error;
 }
 
 }  // namespace product_check

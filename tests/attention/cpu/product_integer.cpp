@@ -5,16 +5,31 @@
 
 using namespace product_check;
 
-TEST_CASE("int4 tiles multiply within the documented fixed-point error") {
-  check<kv::integer<4, kv::group::row>>(exact, fixed_point<4, kv::group::row>);
-  check<kv::integer<4, kv::group::column>>(exact, fixed_point<4, kv::group::column>);
+namespace {
+template <int Bits, std::uint32_t Size>
+void check_both() {
+  check<kv::integer<Bits, kv::group::row, Size>>(exact, fixed_point<kv::integer<Bits, kv::group::row, Size>>);
+  check<kv::integer<Bits, kv::group::column, Size>>(exact, fixed_point<kv::integer<Bits, kv::group::column, Size>>);
 }
-TEST_CASE("int8 tiles multiply within the documented fixed-point error") {
-  check<kv::integer<8, kv::group::row>>(exact, fixed_point<8, kv::group::row>);
-  check<kv::integer<8, kv::group::column>>(exact, fixed_point<8, kv::group::column>);
+}  // namespace
+
+TEST_CASE("integer tiles of whole rows and columns multiply within the documented fixed-point error") {
+  check_both<2, 0>();
+  check_both<3, 0>();
+  check_both<4, 0>();
+  check_both<8, 0>();
+}
+TEST_CASE("integer tiles of short groups multiply within the documented fixed-point error") {
+  check_both<2, 32>();
+  check_both<3, 32>();
+  check_both<4, 32>();
+  check_both<8, 32>();
+  check_both<2, 64>();
+  check_both<4, 96>();
 }
 TEST_CASE("rotated integer tiles multiply as their base") {
-  check<kv::hadamard<kv::integer<4, kv::group::column>>>(exact, fixed_point<4, kv::group::column>);
+  check<kv::hadamard<kv::integer<4, kv::group::column>>>(exact, fixed_point<kv::integer<4, kv::group::column>>);
+  check<kv::hadamard<kv::integer<2, kv::group::row, 32>>>(exact, fixed_point<kv::integer<2, kv::group::row, 32>>);
 }
 
 TEST_CASE("largest codes and coefficients do not overflow the sums") {

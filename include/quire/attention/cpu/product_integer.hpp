@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The product on 4- and 8-bit codes without decoding them: coefficients become 15-bit fixed point (an 8-bit part and a
+// The product on 2-, 3-, 4- and 8-bit codes without decoding them: coefficients become 15-bit fixed point (an 8-bit part and a
 // 7-bit remainder), two exact 8-bit dot products take the place of the f32 product, scales and minima join at the edges.
 #pragma once
 
@@ -7,133 +7,221 @@
 
 namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
-/// Prepared row: high parts [rows], low parts [rows] (int8, in row order), then step and bias (f32).
-/// Row groups: a ← a·scale first, bias = Σ a·minimum. Column groups: bias = Σ a. error: 2⁻⁸/127 of the largest coefficient.
-template <int Bits, kv::group Group>
-struct multiplier<kv::integer<Bits, Group>> {
-  using codec_type = kv::integer<Bits, Group>;
+/// f16 → f32 for `n` values, n a multiple of 8.
+inline void widen(const f16* from, std::uint32_t n, float* to) noexcept {
+  const auto run = [&](auto d, std::uint32_t i) {
+    const hn::Rebind<hwy::float16_t, decltype(d)> dh;
+    hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(from) + i)), d, to + i);
+  };
+  const simd::f32_tag d;
+  const hn::CappedTag<float, 8> half;
+  const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d)), short_lanes = static_cast<std::uint32_t>(hn::Lanes(half));
+  std::uint32_t i = 0;
+  for (; i + lanes <= n; i += lanes) run(d, i);
+  for (; i < n; i += short_lanes) run(half, i);
+}
+
+/// Fixed-point coefficients of one set of `rows` rows, padded with zeros to `padded`: high parts, low parts (int8, in row
+/// order). Returns what one unit of (high·128 + low) stands for. error: 2⁻⁸/127 of the largest coefficient.
+template <class D>
+HWY_INLINE float fix_point(D d, const float* a, std::uint32_t rows, std::uint32_t padded, hn::Vec<D> largest, std::int8_t* high, std::int8_t* low) noexcept {
+  const hn::Rebind<std::int8_t, D> db;
+  const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
+  const auto inverse = hn::Set(d, most > 1e-30f ? 127.0f / most : 0.0f), remainder = hn::Set(d, 128.0f);
+  for (std::uint32_t k = 0; k < rows; k += static_cast<std::uint32_t>(hn::Lanes(d))) {
+    const auto v = hn::Mul(hn::LoadU(d, a + k), inverse);
+    const auto h = hn::NearestInt(v);
+    const auto l = hn::NearestInt(hn::Mul(hn::Sub(v, hn::ConvertTo(d, h)), remainder));
+    hn::StoreU(hn::DemoteTo(db, h), db, high + k);
+    hn::StoreU(hn::DemoteTo(db, l), db, low + k);
+  }
+  for (std::uint32_t k = rows; k < padded; ++k) high[k] = low[k] = 0;
+  return most / 127.0f / 128.0f;
+}
+
+/// Prepared row: row groups need one set of coefficients for each group along the columns, a ← a·scale first and bias =
+/// Σ a·minimum; column groups one set, whose rows are cut into groups with bias = Σ a. A set is high parts and low parts
+/// [padded rows] and an edge (unit, bias) for each group it has.
+template <int Bits, kv::group Group, std::uint32_t Size>
+struct multiplier<kv::integer<Bits, Group, Size>> {
+  using codec_type = kv::integer<Bits, Group, Size>;
   static constexpr bool by_row = Group == kv::group::row;
   static constexpr bool tile_free = !by_row;
-  static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return round_up(2 * s.rows + 2 * sizeof(float), 64); }
+  static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return sets(s) * set_bytes(s); }
   static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
 
   static void prepare(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n,
                       std::byte* out) noexcept {
-    float scale[max_head_dim], minimum[max_head_dim], scaled[max_head_dim];
     static_assert(max_head_dim >= tile_tokens);
-    if constexpr (by_row) {
-      widen(codec_type::scales(s, tile), s.rows, scale);
-      widen(codec_type::minima(s, tile), s.rows, minimum);
+    float scale[by_row ? max_head_dim : 1] = {}, minimum[by_row ? max_head_dim : 1] = {};
+    for (std::uint32_t set = 0; set < sets(s); ++set) {
+      if constexpr (by_row) {
+        widen(codec_type::scales(s, tile) + set * s.rows, s.rows, scale);
+        widen(codec_type::minima(s, tile) + set * s.rows, s.rows, minimum);
+      }
+      for (std::uint32_t r = 0; r < n; ++r) {
+        std::byte* to = out + r * prepared_bytes(s) + set * set_bytes(s);
+        if (s.rows % 16 == 0) prepare_set(simd::f32_tag{}, s, a + r * lda, scale, minimum, to);
+        else prepare_set(hn::CappedTag<float, 8>{}, s, a + r * lda, scale, minimum, to);
+      }
     }
-    for (std::uint32_t r = 0; r < n; ++r) prepare_row(s, a + r * lda, scale, minimum, scaled, out + r * prepared_bytes(s));
   }
 
   static void multiply(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
     const ahead fetch(tile, next);
-    const auto* x = reinterpret_cast<const std::uint32_t*>(tile);
     const std::size_t stride = prepared_bytes(s);
-    float scale[max_head_dim], minimum[max_head_dim];
+    const std::uint32_t padded = padded_rows(s);
+    float scale[by_row ? 1 : limit], minimum[by_row ? 1 : limit];
     if constexpr (!by_row) {
-      widen(codec_type::scales(s, tile), s.columns, scale);
-      widen(codec_type::minima(s, tile), s.columns, minimum);
+      widen(codec_type::scales(s, tile), codec_type::groups(s), scale);
+      widen(codec_type::minima(s, tile), codec_type::groups(s), minimum);
     }
     for_blocks<4, 2>(n, s.columns, [&]<int R, int C, class D>(D d, std::uint32_t r0, std::uint32_t c0) {
-      const simd::u32_of<D> du;
       const simd::i32_of<D> di;
       const std::size_t lanes = hn::Lanes(d);
-      hn::Vec<decltype(di)> high[R][C], low[R][C];
-      for (int r = 0; r < R; ++r)
-        for (int c = 0; c < C; ++c) high[r][c] = low[r][c] = hn::Zero(di);
-      const auto step = [&](std::uint32_t k, const hn::Vec<decltype(du)>(&v)[C]) {
+      const std::byte* first = a + r0 * stride + (by_row && Size != 0 ? c0 / group_size(s) * set_bytes(s) : 0);
+      for (std::uint32_t j = 0; j < edges(s); ++j) {  // rows of one group of each column; all rows where groups are rows
+        hn::Vec<decltype(di)> high[R][C], low[R][C];
+        for (int r = 0; r < R; ++r)
+          for (int c = 0; c < C; ++c) high[r][c] = low[r][c] = hn::Zero(di);
+        const std::uint32_t begin = j * group_size(s), end = edges(s) == 1 ? padded : std::min(begin + group_size(s), padded);
+        dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low);
         for (int r = 0; r < R; ++r) {
-          const std::byte* row = a + (r0 + r) * stride;
-          const auto h = hn::Set(du, lane(row, k)), l = hn::Set(du, lane(row + s.rows, k));
+          const auto* edge = reinterpret_cast<const float*>(first + r * stride + 2 * padded) + 2 * j;
+          const auto unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]);
           for (int c = 0; c < C; ++c) {
-            high[r][c] = simd::dot_u8s8(di, high[r][c], v[c], h);
-            low[r][c] = simd::dot_u8s8(di, low[r][c], v[c], l);
+            const auto sum = hn::ConvertTo(d, hn::Add(hn::ShiftLeft<7>(high[r][c]), low[r][c]));
+            float* to = y + (r0 + r) * ldy + c0 + c * lanes;
+            auto result = hn::LoadU(d, to);
+            if constexpr (by_row) {
+              result = hn::Add(hn::MulAdd(sum, unit, bias), result);
+            } else {
+              const std::size_t at = j * s.columns + c0 + c * lanes;
+              const auto sc = hn::LoadU(d, scale + at), mi = hn::LoadU(d, minimum + at);
+              result = hn::MulAdd(hn::Mul(sum, unit), sc, hn::MulAdd(bias, mi, result));
+            }
+            hn::StoreU(result, d, to);
           }
-        }
-      };
-      for (std::uint32_t g = 0; g < s.rows / codec_type::rows_per_lane; ++g) {
-        hn::Vec<decltype(du)> v[C], nibble[C];
-        for (int c = 0; c < C; ++c) {
-          v[c] = hn::LoadU(du, x + g * s.columns + c0 + c * lanes);
-          if (r0 == 0) fetch(x + g * s.columns + c0 + c * lanes);
-        }
-        if constexpr (Bits == 8) {
-          step(g, v);
-        } else {
-          const auto mask = hn::Set(du, 0x0f0f0f0fu);
-          for (int c = 0; c < C; ++c) nibble[c] = hn::And(v[c], mask);
-          step(2 * g, nibble);
-          for (int c = 0; c < C; ++c) nibble[c] = hn::And(hn::ShiftRight<4>(v[c]), mask);
-          step(2 * g + 1, nibble);
-        }
-      }
-      for (int r = 0; r < R; ++r) {
-        const auto* edge = reinterpret_cast<const float*>(a + (r0 + r) * stride + 2 * s.rows);
-        const auto unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]);
-        for (int c = 0; c < C; ++c) {
-          const auto sum = hn::ConvertTo(d, hn::Add(hn::ShiftLeft<7>(high[r][c]), low[r][c]));
-          float* to = y + (r0 + r) * ldy + c0 + c * lanes;
-          auto result = hn::LoadU(d, to);
-          if constexpr (by_row) {
-            result = hn::Add(hn::MulAdd(sum, unit, bias), result);
-          } else {
-            const auto sc = hn::LoadU(d, scale + c0 + c * lanes), mi = hn::LoadU(d, minimum + c0 + c * lanes);
-            result = hn::MulAdd(hn::Mul(sum, unit), sc, hn::MulAdd(bias, mi, result));
-          }
-          hn::StoreU(result, d, to);
         }
       }
     });
   }
 
  private:
-  using d8 = hn::CappedTag<float, 8>;  // rows are a multiple of 8
+  static constexpr std::uint32_t limit = Size == 0 ? max_head_dim : max_head_dim * tile_tokens / 32;
+  static std::uint32_t padded_rows(kv::tile_shape s) noexcept { return static_cast<std::uint32_t>(round_up(s.rows, codec_type::rows_per_lane)); }
+  static std::uint32_t sets(kv::tile_shape s) noexcept { return by_row ? codec_type::along(s) : 1; }
+  static std::uint32_t edges(kv::tile_shape s) noexcept { return by_row ? 1 : codec_type::along(s); }
+  static std::uint32_t group_size(kv::tile_shape s) noexcept { return Size != 0 ? Size : by_row ? s.columns : s.rows; }
+  static std::size_t set_bytes(kv::tile_shape s) noexcept { return round_up(2 * padded_rows(s) + edges(s) * 2 * sizeof(float), 64); }
+
   static std::uint32_t lane(const std::byte* row, std::uint32_t k) noexcept {
     std::uint32_t v;
-    std::memcpy(&v, row + 4 * k, 4);
+    std::memcpy(&v, row + k, 4);
     return v;
   }
-  /// f16 → f32 for `n` values, n a multiple of 8.
-  static void widen(const f16* from, std::uint32_t n, float* to) noexcept {
-    const d8 d;
-    const hn::Rebind<hwy::float16_t, d8> dh;
-    for (std::uint32_t i = 0; i < n; i += static_cast<std::uint32_t>(hn::Lanes(d)))
-      hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(from) + i)), d, to + i);
-  }
-  static void prepare_row(kv::tile_shape s, const float* a, const float* scale, const float* minimum, float* scaled, std::byte* out) noexcept {
-    const d8 d;
-    const hn::Rebind<std::int8_t, d8> db;
-    const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
-    auto largest = hn::Zero(d), bias = hn::Zero(d);
-    for (std::uint32_t k = 0; k < s.rows; k += lanes) {
-      auto v = hn::LoadU(d, a + k);
-      if constexpr (by_row) {
-        bias = hn::MulAdd(v, hn::LoadU(d, minimum + k), bias);
-        v = hn::Mul(v, hn::LoadU(d, scale + k));
-        hn::StoreU(v, d, scaled + k);
-      } else {
-        bias = hn::Add(bias, v);
+
+  /// high, low += the codes of rows [begin, end) times the coefficients; `begin` is a multiple of 32, `end` of whole lanes.
+  template <int R, int C, class D, class VI>
+  static HWY_INLINE void dot(D, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin,
+                             std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C]) noexcept {
+    const simd::u32_of<D> du;
+    const simd::i32_of<D> di;
+    using VU = hn::Vec<decltype(du)>;
+    const std::size_t lanes = hn::Lanes(du);
+    const std::uint32_t padded = padded_rows(s);
+    const auto load = [&](const std::byte* array, std::uint32_t index, VU(&v)[C]) __attribute__((always_inline)) {
+      for (int c = 0; c < C; ++c) {
+        const auto* from = reinterpret_cast<const std::uint32_t*>(array) + index * s.columns + c0 + c * lanes;
+        v[c] = hn::LoadU(du, from);
+        if (fetches) fetch(from);
       }
-      largest = hn::Max(largest, hn::Abs(v));
+    };
+    const auto step = [&](std::uint32_t row, const VU(&v)[C]) __attribute__((always_inline)) {  // four rows
+      for (int r = 0; r < R; ++r) {
+        const std::byte* from = a + r * stride;
+        const auto h = hn::Set(du, lane(from, row)), l = hn::Set(du, lane(from + padded, row));
+        for (int c = 0; c < C; ++c) {
+          high[r][c] = simd::dot_u8s8(di, high[r][c], v[c], h);
+          low[r][c] = simd::dot_u8s8(di, low[r][c], v[c], l);
+        }
+      }
+    };
+    constexpr std::uint32_t per_lane = codec_type::rows_per_lane;
+    const auto mask = hn::Set(du, Bits == 4 ? 0x0f0f0f0fu : 0x03030303u);
+    VU v[C], plane[C];
+    if constexpr (Bits == 8) {
+      for (std::uint32_t row = begin; row < end; row += per_lane) {
+        load(tile, row / per_lane, v);
+        step(row, v);
+      }
+    } else if constexpr (Bits != 3) {
+      for (std::uint32_t row = begin; row < end; row += per_lane) {
+        load(tile, row / per_lane, v);
+        for (int c = 0; c < C; ++c) plane[c] = hn::And(v[c], mask);
+        step(row, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::And(hn::ShiftRight<Bits>(v[c]), mask);
+        step(row + 4, plane);
+        if constexpr (Bits == 2) {
+          for (int c = 0; c < C; ++c) plane[c] = hn::And(hn::ShiftRight<4>(v[c]), mask);
+          step(row + 8, plane);
+          for (int c = 0; c < C; ++c) plane[c] = hn::And(hn::ShiftRight<6>(v[c]), mask);
+          step(row + 12, plane);
+        }
+      }
+    } else {
+      const auto top = hn::Set(du, 0x04040404u);
+      VU h[C];
+      for (std::uint32_t row = begin; row < end; row += 2 * per_lane) {
+        load(tile + codec_type::plane_bytes(s), row / codec_type::high_rows, h);
+        load(tile, row / per_lane, v);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(v[c], mask), hn::ShiftLeft<2>(h[c]), top);
+        step(row, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<2>(v[c]), mask), hn::ShiftLeft<1>(h[c]), top);
+        step(row + 4, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<4>(v[c]), mask), h[c], top);
+        step(row + 8, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<6>(v[c]), mask), hn::ShiftRight<1>(h[c]), top);
+        step(row + 12, plane);
+        if (row + per_lane >= end) break;
+        load(tile, row / per_lane + 1, v);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(v[c], mask), hn::ShiftRight<2>(h[c]), top);
+        step(row + 16, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<2>(v[c]), mask), hn::ShiftRight<3>(h[c]), top);
+        step(row + 20, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<4>(v[c]), mask), hn::ShiftRight<4>(h[c]), top);
+        step(row + 24, plane);
+        for (int c = 0; c < C; ++c) plane[c] = hn::OrAnd(hn::And(hn::ShiftRight<6>(v[c]), mask), hn::ShiftRight<5>(h[c]), top);
+        step(row + 28, plane);
+      }
     }
-    const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
-    const float unit = most / 127.0f;
-    const auto inverse = hn::Set(d, most > 1e-30f ? 127.0f / most : 0.0f), remainder = hn::Set(d, 128.0f);
+  }
+
+  template <class D>
+  static void prepare_set(D d, kv::tile_shape s, const float* a, const float* scale, const float* minimum, std::byte* out) noexcept {
+    const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d)), padded = padded_rows(s);
+    float scaled[by_row ? max_head_dim : 1];
+    auto* edge = reinterpret_cast<float*>(out + 2 * padded);
     auto* high = reinterpret_cast<std::int8_t*>(out);
-    for (std::uint32_t k = 0; k < s.rows; k += lanes) {
-      const auto v = hn::Mul(hn::LoadU(d, (by_row ? scaled : a) + k), inverse);
-      const auto h = hn::NearestInt(v);
-      const auto l = hn::NearestInt(hn::Mul(hn::Sub(v, hn::ConvertTo(d, h)), remainder));
-      hn::StoreU(hn::DemoteTo(db, h), db, high + k);
-      hn::StoreU(hn::DemoteTo(db, l), db, high + s.rows + k);
+    for (std::uint32_t j = 0; j < edges(s); ++j, edge += 2) {
+      const std::uint32_t begin = j * group_size(s), end = by_row ? s.rows : std::min(begin + group_size(s), s.rows);
+      auto largest = hn::Zero(d), bias = hn::Zero(d);
+      for (std::uint32_t k = begin; k < end; k += lanes) {
+        auto v = hn::LoadU(d, a + k);
+        if constexpr (by_row) {
+          bias = hn::MulAdd(v, hn::LoadU(d, minimum + k), bias);
+          v = hn::Mul(v, hn::LoadU(d, scale + k));
+          hn::StoreU(v, d, scaled + k);
+        } else {
+          bias = hn::Add(bias, v);
+        }
+        largest = hn::Max(largest, hn::Abs(v));
+      }
+      const std::uint32_t to = end == s.rows ? padded : end;
+      edge[0] = fix_point(d, (by_row ? scaled : a) + begin, end - begin, to - begin, largest, high + begin, high + padded + begin);
+      edge[1] = hn::GetLane(hn::SumOfLanes(d, bias));
     }
-    auto* edge = reinterpret_cast<float*>(out + 2 * s.rows);
-    edge[0] = unit / 128.0f;
-    edge[1] = hn::GetLane(hn::SumOfLanes(d, bias));
   }
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cmath>
 
 #include "../codec.hpp"
@@ -56,13 +55,7 @@ struct hadamard {
   }
 
  private:
-  static constexpr auto text = [] {
-    std::array<char, 48> joined{};
-    std::size_t n = 0;
-    for (const char* part : {"hadamard.1+", Base::format()})
-      for (; *part != 0 && n + 1 < joined.size(); ++part) joined[n++] = *part;
-    return joined;
-  }();
+  static constexpr format_text text = format_text{}.add("hadamard.1+").add(Base::format());
 };
 
 }  // namespace quire::inline v0::kv
