@@ -9,6 +9,8 @@
 #include <span>
 #include <string_view>
 
+#include "cache.hpp"
+#include "quire/calibrate/repeat_scores.hpp"
 #include "quire/core/status.hpp"
 #include "quire/serve/model.hpp"
 
@@ -17,12 +19,13 @@ namespace quire_lm {
 class model_weights;
 
 struct backend_options {
-  std::string_view kv = "bf16";
+  std::string_view kv = "bf16";        ///< a cache by name, with parameters (cache.hpp)
   std::uint32_t threads = 2;
   std::uint32_t max_rows = 256;        ///< rows of one step: prefill chunks and decode rows together
   std::uint32_t sequences = 1;
   std::uint32_t max_tokens = 4096;     ///< of one sequence
   std::uint64_t total_tokens = 0;      ///< over all sequences; 0: sequences × max_tokens
+  std::span<const std::uint8_t> whole_heads = {};  ///< [layers × kv_heads] of head splits: 1 keeps everything; empty: what the cache chooses
 };
 
 /// Store and model in one object: models serve::SequenceStore and serve::Model<backend, backend>.
@@ -45,6 +48,16 @@ class backend {
   /// Logits of the tokens of one input from the `from`-th on: [tokens − from][vocabulary].
   virtual quire::status step_all(const quire::serve::model_input& input, std::uint32_t from, float* logits) = 0;
 
+  /// Last hidden states, after the output norm: [tokens − from][width].
+  virtual quire::status step_hidden(const quire::serve::model_input& input, std::uint32_t from, float* hidden) = 0;
+  virtual std::uint32_t width() const = 0;
+  /// A step whose attention weights a calibration looks at. fails: unsupported_shape for caches but f32 and bf16.
+  virtual quire::status probe(const quire::serve::model_input& input, quire::calibrate::repeat_scores& to) = 0;
+
+  virtual std::size_t image_bytes(std::uint32_t sequence) const = 0;      ///< of `export_to`
+  virtual quire::status export_to(std::uint32_t sequence, std::span<std::byte> image) const = 0;
+  virtual quire::status import_from(std::span<const std::byte> image, std::uint32_t& sequence) = 0;
+
   virtual std::size_t bytes(std::uint32_t sequence) const = 0;            ///< measured: pages, tails and state held now
   virtual std::size_t formula_bytes(std::uint32_t tokens) const = 0;      ///< by formula, for a sequence of that length
   virtual double bytes_per_token() const = 0;                             ///< growth in the long run
@@ -53,25 +66,10 @@ class backend {
   virtual double read_bandwidth() = 0;
 };
 
-/// A cache the program knows by name.
-struct cache_name {
-  std::string_view name, what;
-};
-inline constexpr std::array<cache_name, 8> cache_names{{
-    {"f32", "f32 keys and values: the reference"},
-    {"bf16", "bf16 tiles"},
-    {"int8", "8-bit codes, one scale and minimum per token"},
-    {"int4", "4-bit codes, one scale and minimum per token"},
-    {"int4-channel", "4-bit codes, keys per channel, values per token"},
-    {"int4-hadamard", "4-bit codes per token after a Hadamard rotation of the channels"},
-    {"split", "bf16; every other head keeps 64 sinks and a window of 256 tokens"},
-    {"split-int4", "the same head split on 4-bit Hadamard tiles"},
-}};
-
 using make_backend = std::unique_ptr<backend> (*)(const model_weights&, const backend_options&);
 
 /// The instruction set chosen for this machine (best first; `forced` names one, empty: automatic) and its factory.
-/// The factory throws bad_input for an unknown cache and std::bad_alloc. fails: bad_input for an unknown or unsupported set.
+/// The factory throws bad_input for a cache it can't make and std::bad_alloc. fails: bad_input for an unknown or unsupported set.
 struct instruction_set {
   std::string_view name;
   make_backend make;

@@ -40,12 +40,12 @@ CLI::Validator real(const char* range, double low, double high, bool above) {
 
 CLI::Validator cache() {
   return {[](std::string& s) -> std::string {
-            std::string known;
-            for (const cache_name& c : cache_names) {
-              if (s == c.name) return {};
-              known += (known.empty() ? "" : ", ") + std::string(c.name);
+            try {
+              static_cast<void>(parse_cache(s, ""));
+            } catch (const bad_input& e) {
+              return std::string(e.what()).substr(1);  // the flag's name comes before
             }
-            return "is " + quire_lm::quoted(s) + ", allowed " + known;
+            return {};
           },
           "", ""};
 }
@@ -60,6 +60,7 @@ void add_common(CLI::App& c, common_options& o) {
   c.add_option("--model", o.model, "GGUF file of a llama-architecture model")->required()->type_name("FILE");
   c.add_flag("--json", o.as_json, "Print JSON");
   c.add_option("--threads", o.threads, "Threads (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
+  c.add_option("--heads", o.heads, "Head scores of the model, as quire-lm calibrate writes them (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
 }
 void add_kv(CLI::App& c, common_options& o) { c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(cache())->type_name("NAME"); }

@@ -46,6 +46,7 @@ class llama {
 
   std::uint32_t vocabulary() const noexcept { return w_.config.vocabulary; }
   std::uint32_t max_rows() const noexcept { return max_rows_; }
+  std::uint32_t width() const noexcept { return w_.config.width; }
   const quire::attention::problem& shape() const noexcept { return shape_; }
   std::size_t scratch_bytes() const noexcept {
     return attention_.bytes() + codes_.size() + (x_.size() + h_.size() + wide_.size() + angles_.size()) * sizeof(float);
@@ -59,13 +60,25 @@ class llama {
       row += static_cast<std::uint32_t>(in.tokens.size());
       if (in.wants_logits) logit_rows_.push_back(row - 1);
     }
-    return forward(store, logits);
+    return forward(store, {.logits = logits});
   }
   /// Logits of the tokens of one input from the `from`-th on: [tokens − from][vocabulary].
   quire::status step_all(store_type& store, const quire::serve::model_input& input, std::uint32_t from, float* logits) {
     if (quire::status s = begin(store, {&input, 1}); !s) return s;
     for (std::uint32_t r = from; r < input.tokens.size(); ++r) logit_rows_.push_back(r);
-    return forward(store, logits);
+    return forward(store, {.logits = logits});
+  }
+  /// Their last hidden states instead, after the output norm: [tokens − from][width].
+  quire::status step_hidden(store_type& store, const quire::serve::model_input& input, std::uint32_t from, float* hidden) {
+    if (quire::status s = begin(store, {&input, 1}); !s) return s;
+    for (std::uint32_t r = from; r < input.tokens.size(); ++r) logit_rows_.push_back(r);
+    return forward(store, {.hidden = hidden});
+  }
+  /// A step for the sake of what `sink` sees of its attention.
+  template <quire::attention::ScoreSink Sink>
+  quire::status step_watched(store_type& store, const quire::serve::model_input& input, const Sink& sink) {
+    if (quire::status s = begin(store, {&input, 1}); !s) return s;
+    return forward(store, {}, sink);
   }
 
  private:
@@ -98,17 +111,28 @@ class llama {
     return {};
   }
 
-  quire::status forward(store_type& store, float* logits) {
+  /// Where the rows of `logit_rows_` go: one of the two.
+  struct target {
+    float* logits = nullptr;
+    float* hidden = nullptr;
+  };
+
+  template <quire::attention::ScoreSink Sink = quire::attention::null_sink>
+  quire::status forward(store_type& store, target to, const Sink& sink = {}) {
     if (tokens_.empty()) return {};
     const auto view = store.view();
-    executor_.run([&](const quire::team& t) { work(t, view, logits); });
+    executor_.run([&](const quire::team& t) { work(t, view, to, sink); });
     if (!attention_.take_not_finite()) return {};
-    for (const auto& s : spans_)  // their tails moved on to a tile that will not be committed
-      if (s.first % quire::tile_tokens != 0 && (s.first + s.count - 1) / quire::tile_tokens != s.first / quire::tile_tokens) damaged_[s.sequence] = true;
+    constexpr bool remembers = L::stepwise || quire::kv::balances<typename L::sealed_pair>;
+    for (const auto& s : spans_) {  // what moved on will not be committed: a tail in the next tile, scores, sums
+      if (s.first == 0) static_cast<void>(store.truncate(s.sequence, 0));
+      else if (remembers || (s.first % quire::tile_tokens != 0 && (s.first + s.count - 1) / quire::tile_tokens != s.first / quire::tile_tokens)) damaged_[s.sequence] = true;
+    }
     return {quire::errc::not_finite, "key or value row"};
   }
 
-  void work(const quire::team& t, const quire::kv::store_view<L>& view, float* logits) {
+  template <quire::attention::ScoreSink Sink>
+  void work(const quire::team& t, const quire::kv::store_view<L>& view, target to, const Sink& sink) {
     namespace ln = quire::linear;
     namespace lc = quire::linear::cpu;
     const model_config& c = w_.config;
@@ -141,7 +165,7 @@ class llama {
       quire::attention::cpu::layer_call<L> call{view, shape_, l, spans_};
       call.q = wide_.data(), call.k = wide_.data() + q_width, call.v = wide_.data() + q_width + kv_width;
       call.ldq = call.ldkv = qkv_width_, call.out = h_.data(), call.ldo = q_width;
-      quire::attention::cpu::attend(t, call, attention_);
+      quire::attention::cpu::attend(t, call, attention_, sink);
       product(w.output, h_.data(), rows, x_.data(), c.width, lc::store_mode::add);
       each_row([&](std::uint32_t r) { lc::rms_norm(x_row(r), w.ffn_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
       product(w.gate_up, h_.data(), rows, wide_.data(), 2 * std::size_t{c.ffn}, lc::store_mode::assign);
@@ -155,8 +179,8 @@ class llama {
     if (wanted == 0) return;
     const quire::range share = t.share(wanted);
     for (auto i = static_cast<std::uint32_t>(share.begin); i < share.end; ++i)
-      lc::rms_norm(x_row(logit_rows_[i]), w_.output_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{i} * c.width);
-    product(w_.head, h_.data(), wanted, logits, c.vocabulary, lc::store_mode::assign);
+      lc::rms_norm(x_row(logit_rows_[i]), w_.output_norm.data(), c.width, c.norm_epsilon, (to.hidden ? to.hidden : h_.data()) + std::size_t{i} * c.width);
+    if (to.logits) product(w_.head, h_.data(), wanted, to.logits, c.vocabulary, lc::store_mode::assign);
   }
 
   float* x_row(std::uint32_t r) noexcept { return x_.data() + std::size_t{r} * w_.config.width; }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,12 @@ struct layer_weights {
   std::vector<float> attention_norm, ffn_norm;
 };
 
+/// How much each kv head needs the whole cache, [layers × kv_heads] each; how they came about in one line.
+struct head_scores {
+  std::vector<double> gates, induction, echo;
+  std::string how;
+};
+
 /// All weights of a model, ready to multiply. Immutable after loading; any number of threads may read.
 class model_weights {
  public:
@@ -88,6 +95,7 @@ class model_weights {
   std::vector<layer_weights> layers;
   std::vector<float> output_norm;
   std::vector<float> rope_factors;         ///< [rope_dims / 2] divides each frequency, or empty
+  std::optional<head_scores> heads;        ///< what a calibration learned of this model, where there is any
 
   /// Reads and packs every tensor. `progress(done, total)` counts bytes. fails: bad_input.
   model_weights(const gguf::file& file, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {}) : config(read_config(file)) {

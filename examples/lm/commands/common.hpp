@@ -19,6 +19,7 @@
 
 #include "../backend.hpp"
 #include "../chat.hpp"
+#include "../heads.hpp"
 #include "../weights.hpp"
 #include "options.hpp"
 #include "terminal.hpp"
@@ -77,8 +78,9 @@ struct loaded_model {
   const model_config& config() const { return weights->config; }
 };
 
-/// fails: bad_input naming --model.
-inline loaded_model load_model(const std::string& path, bool with_weights = true) {
+/// fails: bad_input naming --model or --heads.
+inline loaded_model load_model(const common_options& o, bool with_weights = true) {
+  const std::string& path = o.model;
   const double start = now();
   loaded_model m;
   try {
@@ -100,6 +102,10 @@ inline loaded_model load_model(const std::string& path, bool with_weights = true
     }
   } catch (const bad_input& e) {
     throw bad_input("--model: " + std::string(e.what()));
+  }
+  if (with_weights) {
+    const std::string heads = o.heads.empty() ? committed_heads(m.config().name) : o.heads;
+    if (!heads.empty()) m.weights->heads = read_head_scores(heads, m.config());
   }
   m.load_seconds = now() - start;
   return m;

@@ -61,7 +61,7 @@ int compare(const compare_options& o) {
   const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
   require_utf8(o.prompt, "--prompt");
   const instruction_set isa = pick_instruction_set(o.isa);
-  const loaded_model m = load_model(o.model);
+  const loaded_model m = load_model(o);
   const std::vector<token> tokens = window_tokens(m, text, o.context);
   std::vector<token> prompt;
   if (!o.prompt.empty()) {

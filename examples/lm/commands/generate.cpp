@@ -133,7 +133,7 @@ int generate(const generate_options& o) {
   const std::vector<source> sources = read_sources(o);
   validate(o.sampling);
   const instruction_set isa = pick_instruction_set(o.isa);
-  const loaded_model m = load_model(o.model);
+  const loaded_model m = load_model(o);
   if (o.chat && !m.chat) throw bad_input("--chat: " + m.no_chat);
 
   std::vector<std::vector<token>> prompts;

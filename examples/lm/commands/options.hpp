@@ -13,6 +13,7 @@ namespace quire_lm {
 struct common_options {
   std::string model;
   std::string kv = "bf16";
+  std::string heads;  ///< file of head scores; empty: the committed one of this model, if there is one
   std::string isa;  ///< empty: the best this machine runs
   std::uint32_t threads = 1;
   bool as_json = false;

@@ -16,7 +16,7 @@ std::vector<token> window_tokens(const loaded_model& m, const std::string& text,
 int perplexity(const perplexity_options& o) {
   const std::string text = read_text(o.file, "--file");
   const instruction_set isa = pick_instruction_set(o.isa);
-  const loaded_model m = load_model(o.model);
+  const loaded_model m = load_model(o);
   const std::vector<token> tokens = window_tokens(m, text, o.context);
   std::vector<std::unique_ptr<backend>> owned;
   std::vector<backend*> backends;

@@ -159,12 +159,12 @@ class store {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
     if (length > s.length) return {errc::out_of_range, "length", length, 0, s.length};
+    if (length == 0) layout_.state().reset(state_at(sequence));  // a failed first step may have left its mark
     if (length == s.length) return {};
     const std::uint32_t tile = length / tile_tokens;
     if (length != 0 && (L::overlays || balances<typename L::sealed_pair>)) return {errc::not_rewindable, "length", length, s.length, s.length};
     if constexpr (L::compensates)
       if (layout_.group_sees(1).dropped_tiles(tile) != layout_.group_sees(1).dropped_tiles(s.length / tile_tokens) && length != 0) return no_rewind(s, length);
-    if (length == 0) layout_.state().reset(state_at(sequence));
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint32_t t = 0; t < tile; ++t)
         if (s.pages[g][t] == absent && !layout_.group_sees(g).drops(length, t)) return no_rewind(s, length);

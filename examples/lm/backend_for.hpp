@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backend of one layout. Compiled once per instruction set and layout, in the units of caches/.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "backend.hpp"
+#include "bench/bandwidth.hpp"
+#include "model.hpp"
+#include "quire/kv/image.hpp"
+#include "quire/kv/layout/head_split.hpp"
+
+namespace quire_lm {
+namespace {
+
+using namespace quire;
+
+template <kv::Layout L>
+class backend_for final : public backend {
+ public:
+  backend_for(const model_weights& weights, const L& layout, std::unique_ptr<kv::head_classes> classes, const backend_options& o)
+      : classes_(std::move(classes)),
+        executor_(o.threads),
+        store_(layout, store_options(layout, o)),
+        model_(weights, layout, executor_, o.max_rows, o.sequences, o.max_tokens) {}
+
+  status open(std::uint32_t& s) override { return store_.open(s); }
+  status reserve(std::uint32_t s, std::uint32_t n) override { return store_.reserve(s, n); }
+  status commit(std::uint32_t s, std::uint32_t n) override { return store_.commit(s, n); }
+  status fork(std::uint32_t from, std::uint32_t& to) override { return store_.fork(from, to); }
+  status truncate(std::uint32_t s, std::uint32_t n) override { return store_.truncate(s, n); }
+  void close(std::uint32_t s) override { store_.close(s); }
+  std::uint32_t length(std::uint32_t s) const override { return store_.length(s); }
+  bool check() const override { return store_.check(); }
+  std::uint32_t vocabulary() const override { return model_.vocabulary(); }
+  std::uint32_t max_rows() const override { return model_.max_rows(); }
+  status step(backend& store, std::span<const serve::model_input> inputs, float* logits) override {
+    if (&store != this) return {errc::out_of_range, "store (a backend computes on its own)"};
+    return model_.step(store_, inputs, logits);
+  }
+  status step_all(const serve::model_input& input, std::uint32_t from, float* logits) override {
+    return model_.step_all(store_, input, from, logits);
+  }
+  status step_hidden(const serve::model_input& input, std::uint32_t from, float* hidden) override { return model_.step_hidden(store_, input, from, hidden); }
+  std::uint32_t width() const override { return model_.width(); }
+  status probe(const serve::model_input& input, calibrate::repeat_scores& to) override {
+    if constexpr (std::is_same_v<L, kv::paged<kv::raw_bf16>> || std::is_same_v<L, kv::paged<kv::raw_f32, kv::raw_f32>>)
+      return model_.step_watched(store_, input, calibrate::repeat_scores::sink(to));
+    return {errc::unsupported_shape, "cache of a probe (f32 and bf16 alone)", static_cast<std::int64_t>(to.shape().layers)};
+  }
+  std::size_t image_bytes(std::uint32_t s) const override { return kv::image_bytes(store_, s); }
+  status export_to(std::uint32_t s, std::span<std::byte> image) const override { return kv::export_sequence(store_, s, image); }
+  status import_from(std::span<const std::byte> image, std::uint32_t& s) override { return kv::import_sequence(store_, image, s); }
+  std::size_t bytes(std::uint32_t s) const override { return store_.bytes(s); }
+  std::size_t formula_bytes(std::uint32_t n) const override { return kv::sequence_bytes(store_.layout(), n); }
+  double bytes_per_token() const override { return kv::bytes_per_token(store_.layout()); }
+  std::size_t scratch_bytes() const override { return model_.scratch_bytes(); }
+  double read_bandwidth() override {
+    if (!buffer_) {
+      buffer_ = std::make_unique<quire_bench::big_buffer>(std::size_t{256} << 20);
+      std::memset(buffer_->data(), 1, buffer_->size());  // untouched memory is one page of zeros, which caches hold
+    }
+    std::vector<double> passes;
+    for (int i = 0; i < 3; ++i) passes.push_back(quire_bench::read_bandwidth(executor_, buffer_->data(), buffer_->size()));
+    return quire_bench::median(passes);
+  }
+
+ private:
+  static kv::store_options<L> store_options(const L& layout, const backend_options& o) {
+    kv::store_options<L> s = kv::pages_for(layout, o.sequences, o.max_tokens, o.max_rows);
+    if (o.total_tokens != 0)
+      for (std::uint32_t& pages : s.pages) pages = std::min<std::uint32_t>(pages, tiles_touched(static_cast<std::uint32_t>(o.total_tokens)));
+    return s;
+  }
+  std::unique_ptr<kv::head_classes> classes_;
+  thread_executor executor_;
+  kv::store<L> store_;
+  llama<L, thread_executor> model_;
+  std::unique_ptr<quire_bench::big_buffer> buffer_;
+};
+
+template <class Sealed, class Raw = kv::raw_bf16>
+std::unique_ptr<backend> paged(const model_weights& w, const backend_options& o) {
+  using L = kv::paged<Sealed, Raw>;
+  return std::make_unique<backend_for<L>>(w, L(w.config.cache_extents()), nullptr, o);
+}
+
+}  // namespace
+
+/// The families of caches; null for a name that is not theirs. fails: bad_input, std::bad_alloc
+std::unique_ptr<backend> make_plain(const cache_spec& c, const model_weights& w, const backend_options& o);
+std::unique_ptr<backend> make_split(const cache_spec& c, const model_weights& w, const backend_options& o);
+std::unique_ptr<backend> make_scored(const cache_spec& c, const model_weights& w, const backend_options& o);
+
+}  // namespace quire_lm
