@@ -118,6 +118,24 @@ void add_compare(CLI::App& app, compare_options& o) {
   c.add_option("--output", o.output, "Write JSON to this file as well")->type_name("FILE");
 }
 
+void add_calibrate(CLI::App& app, calibrate_options& o) {
+  CLI::App& c = *app.add_subcommand("calibrate", "Score every kv head: echo, induction, and gates from leaving one head at a time");
+  add_common(c, o);
+  c.add_option("--output", o.output, "JSON file to write")->required()->check(not_empty())->type_name("FILE");
+  c.add_option("--file", o.file, "UTF-8 text that passkeys hide in (default: the project's own texts)")->type_name("FILE");
+  c.add_option("--record", o.record, "Write the gates' D matrices to this file as well")->type_name("FILE");
+  c.add_option("--probes", o.probes, "Probes of random tokens (default: 3)")->check(whole(1, 1000))->type_name("N");
+  c.add_option("--period", o.period, "Random tokens of a probe (default: 256)")->check(whole(2, 1 << 20))->type_name("N");
+  c.add_option("--repeats", o.repeats, "How often they come (default: 4)")->check(whole(2, 64))->type_name("N");
+  c.add_option("--samples", o.samples, "Passkey texts (default: 4); a pass for each kv head and text")->check(whole(1, 1000))->type_name("N");
+  c.add_option("--length", o.length, "Tokens of a passkey text (default: 1024)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--sinks", o.sinks, "First tokens a streaming head keeps (default: 64)")->check(whole(0, most_tokens))->type_name("N");
+  c.add_option("--window", o.window, "Newest tokens it keeps (default: 256)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--steps", o.steps, "Steps of gate training (default: 500)")->check(whole(1, 1000000))->type_name("N");
+  c.add_option("--lambda", o.lambda, "Weight of the gates' size (default: 0.05)")->check(real("0 to 100", 0, 100, false))->type_name("L");
+  c.add_option("--seed", o.seed, "Of probes and texts (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+}
+
 /// What is wrong with the command line, in one line.
 std::string explain(const CLI::App& app, const CLI::ParseError& e) {
   std::string commands;
@@ -143,14 +161,16 @@ int run(int argc, char** argv) {
   perplexity_options perplexity_o;
   bench_options bench_o;
   compare_options compare_o;
+  calibrate_options calibrate_o;
   for (common_options* o : {static_cast<common_options*>(&generate_o), static_cast<common_options*>(&tokenize_o), static_cast<common_options*>(&perplexity_o),
-                            static_cast<common_options*>(&bench_o), static_cast<common_options*>(&compare_o)})
+                            static_cast<common_options*>(&bench_o), static_cast<common_options*>(&compare_o), static_cast<common_options*>(&calibrate_o)})
     o->threads = std::min(256u, std::max(1u, std::thread::hardware_concurrency()));
   add_generate(app, generate_o);
   add_tokenize(app, tokenize_o);
   add_perplexity(app, perplexity_o);
   add_bench(app, bench_o);
   add_compare(app, compare_o);
+  add_calibrate(app, calibrate_o);
   if (argc > 1 && argv[1][0] != '-') {
     std::string commands;
     bool known = false;
@@ -168,6 +188,7 @@ int run(int argc, char** argv) {
   if (app.got_subcommand("tokenize")) return tokenize(tokenize_o);
   if (app.got_subcommand("perplexity")) return perplexity(perplexity_o);
   if (app.got_subcommand("bench")) return bench(bench_o);
+  if (app.got_subcommand("calibrate")) return calibrate(calibrate_o);
   return compare(compare_o);
 }
 

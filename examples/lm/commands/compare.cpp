@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "common.hpp"
+#include "compare.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -10,11 +10,7 @@
 #include "quality.hpp"
 
 namespace quire_lm {
-namespace {
 
-constexpr std::uint32_t chunk = 256, decode_steps = 32;
-
-/// The texts of examples/data, in order of their names. fails: bad_input when there are none.
 std::string own_texts() {
   std::vector<std::string> paths;
   std::error_code ignored;
@@ -26,6 +22,10 @@ std::string own_texts() {
   for (const std::string& p : paths) text += (text.empty() ? "" : "\n\n") + read_text(p, "--file");
   return text;
 }
+
+namespace {
+
+constexpr std::uint32_t chunk = 256, decode_steps = 32;
 
 struct row {
   cache_name name;

@@ -56,6 +56,18 @@ struct compare_options : common_options {
   std::string output;            ///< where JSON goes besides; empty: nowhere
 };
 
+struct calibrate_options : common_options {
+  std::string file;                  ///< what the passkeys hide in; empty: the project's own texts
+  std::string output;                ///< the JSON file
+  std::string record;                ///< D matrices of the gates besides; empty: not
+  std::uint32_t probes = 3, period = 256, repeats = 4;
+  std::uint32_t samples = 4, length = 1024;   ///< passkey texts and their tokens
+  std::uint32_t sinks = 64, window = 256;     ///< of a streaming head
+  std::uint32_t steps = 500;
+  double lambda = 0.05;
+  std::uint64_t seed = 0;
+};
+
 // Each prints to stdout and returns the exit status. fails: bad_input for what was given, std::runtime_error otherwise.
 int generate(const generate_options& o);
 /// Prints the tokens of a text: control tokens written in it count, and a beginning token comes first where the file asks.
@@ -64,5 +76,7 @@ int perplexity(const perplexity_options& o);
 int bench(const bench_options& o);
 /// The same model on composed caches, side by side.
 int compare(const compare_options& o);
+/// Scores every kv head of a model, into a small JSON file that head splits are made from.
+int calibrate(const calibrate_options& o);
 
 }  // namespace quire_lm

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Head scores of a model from forward passes: echo and induction on repeated random tokens (RazorAttention), gates from what
+// the last hidden state loses when one head streams (DuoAttention's objective, linearised; see quire/calibrate/gates.hpp).
+#include "compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quire/calibrate/gate_samples.hpp"
+#include "quire/calibrate/gates.hpp"
+#include "quire/calibrate/profile.hpp"
+#include "quire/calibrate/repeat_scores.hpp"
+#include "quire/calibrate/sampling.hpp"
+#include "quire/calibrate/select_heads.hpp"
+
+namespace quire_lm {
+namespace {
+
+constexpr std::uint32_t chunk_rows = 256;
+
+namespace cal = quire::calibrate;
+using quire::serve::model_input;
+
+/// A text to remember: haystack with numbered passkeys, then every question with its answer. Labels are the questions' part.
+struct gate_text {
+  std::vector<token> tokens;
+  std::uint32_t labels_from = 0;
+};
+
+constexpr const char* ordinals[] = {"first", "second", "third", "fourth", "fifth", "sixth"};
+
+std::vector<token> plain(const tokenizer& tok, const std::string& text) { return tok.encode(text, {.add_special = false, .parse_special = false}); }
+
+gate_text make_gate_text(const tokenizer& tok, const std::vector<token>& haystack, std::uint32_t length, std::uint64_t seed) {
+  cal::splitmix64 random(seed);
+  std::vector<token> questions;
+  std::vector<std::vector<token>> needles;
+  for (const char* which : ordinals) {
+    std::string key;
+    for (int i = 0; i < 5; ++i) key += static_cast<char>('0' + random.below(10));
+    needles.push_back(plain(tok, " Remember this: the " + std::string(which) + " passkey is " + key + "."));
+    const auto asked = plain(tok, "\nWhat is the " + std::string(which) + " passkey? The " + which + " passkey is " + key + ".");
+    questions.insert(questions.end(), asked.begin(), asked.end());
+  }
+  std::size_t taken = questions.size();
+  for (const auto& n : needles) taken += n.size();
+  if (taken >= length) throw bad_input("--length is " + std::to_string(length) + ", allowed at least " + std::to_string(taken + 1));
+  const std::size_t straw = length - taken, start = random.below(haystack.size() - std::min(haystack.size() - 1, straw));
+  std::vector<std::size_t> depths;
+  for (std::size_t i = 0; i < needles.size(); ++i) depths.push_back(static_cast<std::size_t>(static_cast<double>(straw) * (0.05 + 0.9 * static_cast<double>(random.below(1000)) / 1000)));
+  std::sort(depths.begin(), depths.end());
+  gate_text out;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < straw; ++i) {
+    while (next < depths.size() && depths[next] == i) out.tokens.insert(out.tokens.end(), needles[next].begin(), needles[next].end()), ++next;
+    out.tokens.push_back(haystack[(start + i) % haystack.size()]);
+  }
+  for (; next < needles.size(); ++next) out.tokens.insert(out.tokens.end(), needles[next].begin(), needles[next].end());
+  out.labels_from = static_cast<std::uint32_t>(out.tokens.size());
+  out.tokens.insert(out.tokens.end(), questions.begin(), questions.end());
+  if (tok.bos() && tok.adds_bos()) out.tokens[0] = *tok.bos();
+  return out;
+}
+
+/// Last hidden states of the labels, [labels][width].
+std::vector<float> hidden_of(backend& b, const gate_text& text) {
+  const auto n = static_cast<std::uint32_t>(text.tokens.size());
+  std::vector<float> out(std::size_t{n - text.labels_from} * b.width());
+  std::uint32_t s = 0;
+  require(b.open(s));
+  for (std::uint32_t at = 0; at < n;) {
+    const std::uint32_t rows = std::min(b.max_rows(), n - at), from = std::min(rows, text.labels_from > at ? text.labels_from - at : 0);
+    const model_input in{s, at, std::span(text.tokens).subspan(at, rows), false};
+    require(b.reserve(s, rows));
+    require(b.step_hidden(in, from, out.data() + std::size_t{at + from - std::min(at + from, text.labels_from)} * b.width()));
+    require(b.commit(s, rows));
+    at += rows;
+  }
+  b.close(s);
+  return out;
+}
+
+/// Echo and induction scores, averaged over several probes.
+cal::repeat_scores look_back(const instruction_set& isa, const loaded_model& m, const calibrate_options& o) {
+  const model_config& c = m.config();
+  const cal::repeat_probe probe{.period = o.period, .repeats = o.repeats};
+  if (const quire::status s = cal::check(probe); !s) throw bad_input("--period and --repeats: " + quire::describe(s));
+  if (probe.tokens() > c.context) throw bad_input("--period times --repeats is " + std::to_string(probe.tokens()) + " tokens, allowed at most the model's " + std::to_string(c.context));
+  cal::repeat_scores scores({.layers = c.layers, .q_heads = c.q_heads, .kv_heads = c.kv_heads, .probe = probe});
+  const auto b = isa.make(*m.weights, {.kv = "bf16", .threads = o.threads, .max_rows = chunk_rows, .sequences = 1, .max_tokens = probe.tokens()});
+  const auto ids_from = static_cast<std::int32_t>(std::min<std::uint32_t>(c.vocabulary / 8, 1000));  // past control tokens and single bytes
+  progress_line line("calibrate: echo and induction");
+  std::vector<token> ids;
+  for (std::uint32_t p = 0; p < o.probes; ++p) {
+    const token lead = m.tok->bos().value_or(ids_from);
+    if (const quire::status s = cal::make_repeat_tokens(probe, lead, ids_from, c.vocabulary - static_cast<std::uint32_t>(ids_from), o.seed + p, ids); !s) throw bad_input("--period: " + quire::describe(s));
+    std::uint32_t sequence = 0;
+    require(b->open(sequence));
+    for (std::uint32_t at = 0; at < ids.size();) {
+      const std::uint32_t n = std::min<std::uint32_t>(b->max_rows(), static_cast<std::uint32_t>(ids.size()) - at);
+      require(b->reserve(sequence, n));
+      require(b->probe({sequence, at, std::span<const token>(ids).subspan(at, n), false}, scores));
+      require(b->commit(sequence, n));
+      at += n;
+      line.at(static_cast<double>(p) + static_cast<double>(at) / static_cast<double>(ids.size()), o.probes);
+    }
+    b->close(sequence);
+    require(scores.collect());
+  }
+  line.clear();
+  return scores;
+}
+
+/// One D matrix a sample: a pass with the whole cache and one with each head alone streaming.
+cal::gate_samples leave_one_out(const instruction_set& isa, const loaded_model& m, const calibrate_options& o, const std::vector<token>& haystack) {
+  const model_config& c = m.config();
+  const std::uint32_t heads = c.cache_extents().heads();
+  cal::gate_samples out{.layers = c.layers, .kv_heads = c.kv_heads, .samples = o.samples, .d = {}};
+  const std::string cache = "split:sinks=" + std::to_string(o.sinks) + ":window=" + std::to_string(o.window);
+  progress_line line("calibrate: one head at a time");
+  for (std::uint32_t i = 0; i < o.samples; ++i) {
+    const gate_text text = make_gate_text(*m.tok, haystack, o.length, o.seed + i);
+    const backend_options options{.kv = cache, .threads = o.threads, .max_rows = chunk_rows, .sequences = 1, .max_tokens = static_cast<std::uint32_t>(text.tokens.size())};
+    std::vector<std::uint8_t> whole(heads, 1);
+    const auto pass = [&] {
+      backend_options these = options;
+      these.whole_heads = whole;
+      return hidden_of(*isa.make(*m.weights, these), text);
+    };
+    const std::vector<float> full = pass();
+    std::vector<float> differences(full.size() * heads);
+    for (std::uint32_t h = 0; h < heads; ++h) {
+      whole[h] = 0;
+      const std::vector<float> without = pass();
+      whole[h] = 1;
+      for (std::size_t k = 0; k < full.size(); ++k) differences[h * full.size() + k] = full[k] - without[k];
+      line.at(static_cast<double>(i) * heads + h + 1, static_cast<double>(o.samples) * heads);
+    }
+    out.d.resize(out.d.size() + std::size_t{heads} * heads);
+    cal::gate_gram(differences.data(), heads, static_cast<std::uint32_t>(full.size() / c.width), c.width, out.d.data() + std::size_t{i} * heads * heads);
+  }
+  line.clear();
+  return out;
+}
+
+}  // namespace
+
+int calibrate(const calibrate_options& o) {
+  const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
+  std::ofstream file(o.output);
+  if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
+  const instruction_set isa = pick_instruction_set(o.isa);
+  const loaded_model m = load_model(o);
+  const std::vector<token> haystack = encode_text(*m.tok, text, "--file", false);
+  if (haystack.empty()) throw bad_input("--file has no tokens, allowed at least one");
+  if (o.length > m.config().context) throw bad_input("--length is " + std::to_string(o.length) + ", allowed at most the model's " + std::to_string(m.config().context));
+  static_cast<void>(make_gate_text(*m.tok, haystack, o.length, o.seed));  // refused before the long part
+
+  const double start = now();
+  const cal::repeat_scores repeats = look_back(isa, m, o);
+  const cal::gate_samples samples = leave_one_out(isa, m, o, haystack);
+  const double passes = now() - start;
+  if (!o.record.empty()) {
+    std::vector<std::byte> bytes;
+    require(cal::gate_file::write(samples, bytes));
+    std::ofstream to(o.record, std::ios::binary);
+    to.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    if (!to) throw bad_input("--record is " + quire_lm::quoted(o.record) + ", which can't be written: " + std::strerror(errno));
+  }
+  const auto heads = static_cast<std::uint32_t>(samples.heads());
+  cal::gate_objective objective(heads, {.lambda = o.lambda});
+  for (std::uint32_t i = 0; i < samples.samples; ++i) require(objective.add(samples.sample(i)));
+  cal::adamw<double> optimizer(heads, {.weight_decay = 0});
+  const cal::rate_schedule<cal::profile::linear> rates{.peak = 0.02, .steps = o.steps};
+  cal::trained_gates trained;
+  require(cal::train_gates(objective, optimizer, rates, {.steps = o.steps, .seed = o.seed}, trained));
+  std::vector<double> best;
+  static_cast<void>(cal::solve_gates(objective, best));
+
+  head_scores scores{.gates = trained.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}};
+  scores.how = "quire-lm calibrate: " + std::to_string(o.probes) + " probes of " + std::to_string(o.repeats) + " x " + std::to_string(o.period) + " random tokens; " +
+               std::to_string(o.samples) + " passkey texts of " + std::to_string(o.length) + " tokens, sinks " + std::to_string(o.sinks) + ", window " + std::to_string(o.window) +
+               ", lambda " + fixed(o.lambda, 3) + ", AdamW 0.02 with linear decay, " + std::to_string(o.steps) + " steps; seed " + std::to_string(o.seed);
+  write_head_scores(file, scores, m.config());
+  file.close();
+  if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
+
+  const auto above = [&](double x) { return std::count_if(scores.gates.begin(), scores.gates.end(), [&](double g) { return g > x; }); };
+  const double reached = trained.objective.back(), least = objective.value(std::span<const double>(best));
+  if (o.as_json) {
+    std::printf("%s\n", json{{"output", o.output}, {"heads", heads}, {"seconds", passes}, {"gates_above_half", above(0.5)}, {"objective", reached}, {"objective_least", least},
+                             {"objective_start", trained.objective.front()}, {"isa", isa.name}, {"threads", o.threads}}.dump(2).c_str());
+    return 0;
+  }
+  table shown({"layer", "kv head", "gate", "induction", "echo"});
+  std::vector<std::uint32_t> order(heads);
+  for (std::uint32_t h = 0; h < heads; ++h) order[h] = h;
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return scores.induction[a] > scores.induction[b]; });
+  for (std::uint32_t i = 0; i < std::min(heads, 16u); ++i) {
+    const std::uint32_t h = order[i];
+    shown.row({std::to_string(h / m.config().kv_heads), std::to_string(h % m.config().kv_heads), fixed(scores.gates[h], 3), fixed(scores.induction[h], 3), fixed(scores.echo[h], 3)});
+  }
+  shown.print(stdout);
+  std::printf("the %u heads with the highest induction scores of %u; %td gates above 0.5; gate objective %.5f after %u steps, %.5f at best; passes took %.0f s\nwritten to %s\n",
+              std::min(heads, 16u), heads, above(0.5), reached, o.steps, least, passes, o.output.c_str());
+  return 0;
+}
+
+}  // namespace quire_lm
