@@ -5,7 +5,7 @@
 usage: run.py --program build/release/bench/bench_calibrate [--data build/bench-data] [--gates FILE] [--only refine,budgets,gates]
               [--output bench/results/DATE-cpu-schedules.json]
 --gates: D matrices recorded from a model (include/quire/calibrate/gate_samples.hpp); synthetic ones are run as well.
-About six minutes on one core. Parts whose input is missing are skipped by name.
+About eight minutes of one core. Parts whose input is missing are skipped by name. Parts that are not run keep what --output holds.
 """
 import argparse, collections, json, math, os, platform, resource, subprocess, sys
 
@@ -124,13 +124,13 @@ def main():
     if a.output:
         cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        head = {"cpu": cpu, "cores": os.cpu_count(), "threads": 1, "commit": commit, "command": "bench/calibrate/run.py " + " ".join(sys.argv[1:]),
-                "cpu_seconds": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime)}
+        kept = json.load(open(a.output)) if os.path.exists(a.output) else {"runs": []}
+        run = {"parts": parts, "cpu": cpu, "cores": os.cpu_count(), "threads": 1, "commit": commit, "command": "bench/calibrate/run.py " + " ".join(sys.argv[1:]),
+               "cpu_seconds": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime)}
+        out = kept | out | {"runs": kept["runs"] + [run]}
         with open(a.output, "w") as f:
-            f.write("{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items()))
-            for key, values in out.items():
-                f.write(f",\n {json.dumps(key)}: [\n  " + ",\n  ".join(json.dumps(v) for v in values) + "\n ]")
-            f.write("\n}\n")
+            f.write("{\n" + ",\n".join(f" {json.dumps(key)}: [\n  " + ",\n  ".join(json.dumps(v) for v in values) + "\n ]" for key, values in out.items()) + "\n}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
