@@ -10,6 +10,7 @@ try:
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from PIL import Image
 except ImportError:
     sys.exit("skipped: plot.py needs matplotlib (pip install matplotlib)")
 from run import rank
@@ -47,6 +48,9 @@ def main():
     c.set(title=f"gate training ({source}): share of the way left", xlabel="steps of the budget", xscale="log", yscale="log")
     c.legend(fontsize=6)
     figure.savefig(sys.argv[2], dpi=80)
+    with Image.open(sys.argv[2]) as image:  # a palette: a third of the bytes
+        small = image.convert("RGB").quantize(255)
+    small.save(sys.argv[2], optimize=True)
 
 
 main()
