@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "schedule/allocations.hpp"
 
 using namespace quire::calibrate;
 
@@ -48,7 +49,10 @@ TEST_CASE("a run of any length stays in its room, and sample i is step i times t
 
 TEST_CASE("clearing starts a new run in the same room") {
   norm_recorder r(4);
+  const std::size_t before = test::allocations();
   for (int i = 0; i < 100; ++i) r.record(1, 1);
+  const std::size_t during = test::allocations() - before;
+  CHECK(during == 0);
   const double* room = r.l1().data();
   r.clear();
   CHECK(r.steps() == 0);

@@ -58,8 +58,8 @@ inline status check_shape(std::uint32_t layers, std::uint32_t kv_heads, std::uin
 [[nodiscard]] inline status write(const gate_samples& from, std::vector<std::byte>& out) {
   if (const status s = detail::check_shape(from.layers, from.kv_heads, from.samples); !s) return s;
   const std::size_t n = from.samples * from.heads() * from.heads();
-  if (from.d.size() != n)
-    return {errc::out_of_range, "elements of the gate file", static_cast<std::int64_t>(from.d.size()), static_cast<std::int64_t>(n), static_cast<std::int64_t>(n)};
+  const auto want = static_cast<std::int64_t>(n), got = static_cast<std::int64_t>(from.d.size());
+  if (got != want) return {errc::out_of_range, "elements of the gate file", got, want, want};
   std::vector<std::byte> made(header + 8 * n + trailer);
   std::memcpy(made.data(), magic, 8);
   const std::uint32_t fields[] = {version, from.layers, from.kv_heads, from.samples};

@@ -66,7 +66,8 @@ class gate_objective {
         const double bound = std::sqrt(std::max(0.0, d[i * heads_ + i])) * std::sqrt(std::max(0.0, d[j * heads_ + j]));
         const double x = d[i * heads_ + j], y = d[j * heads_ + i];
         if (!(std::fabs(x - y) <= 1e-6 * bound) || !(std::fabs(x) <= bound * (1 + 1e-6)))
-          return {errc::corrupt, "element of D (symmetric, at most the root of its diagonal elements' product)", static_cast<std::int64_t>(i * heads_ + j)};
+          return {errc::corrupt, "element of D (symmetric, at most the root of its diagonal elements' product)",
+                  static_cast<std::int64_t>(i * heads_ + j)};
       }
     samples_.insert(samples_.end(), d.begin(), d.end());
     const auto n = static_cast<double>(++count_);
@@ -171,7 +172,8 @@ template <Optimizer O, Schedule S>
 
 /// The gates that minimise the loss over all samples: a convex quadratic in a box, by coordinate descent until no gate
 /// moves by more than `tolerance`. What training is measured against. Returns the sweeps it took; starts from gates of 1.
-[[nodiscard]] inline std::uint32_t solve_gates(const gate_objective& objective, std::vector<double>& gates, double tolerance = 1e-12, std::uint32_t most_sweeps = 100000) {
+[[nodiscard]] inline std::uint32_t solve_gates(const gate_objective& objective, std::vector<double>& gates, double tolerance = 1e-12,
+                                               std::uint32_t most_sweeps = 100000) {
   const std::size_t n = objective.heads();
   const double push = n == 0 ? 0.0 : objective.options().lambda / (2 * static_cast<double>(n));
   std::vector<double> open(n, 0.0);  // 1 − α

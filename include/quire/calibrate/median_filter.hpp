@@ -47,7 +47,8 @@ class rank_window {
   const std::size_t n = x.size();
   constexpr std::uint32_t most = std::numeric_limits<std::int32_t>::max();
   if (window % 2 == 0 || window > most) return {errc::out_of_range, "window (an odd number)", window, 1, most};
-  if (out.size() != n) return {errc::out_of_range, "out size", static_cast<std::int64_t>(out.size()), static_cast<std::int64_t>(n), static_cast<std::int64_t>(n)};
+  const auto want = static_cast<std::int64_t>(n), got = static_cast<std::int64_t>(out.size());
+  if (got != want) return {errc::out_of_range, "out size", got, want, want};
   if (n == 0) return {};
   for (std::size_t i = 0; i < n; ++i)
     if (!std::isfinite(x[i])) return {errc::not_finite, "sample", static_cast<std::int64_t>(i)};

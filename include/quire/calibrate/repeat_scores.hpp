@@ -123,7 +123,8 @@ class repeat_scores {
   static constexpr float masked = -std::numeric_limits<float>::infinity();
 
   bool wanted(std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t query) const noexcept {
-    return sequence == shape_.sequence && layer < shape_.layers && head < shape_.q_heads && query > shape_.probe.period && query < shape_.probe.tokens();
+    return sequence == shape_.sequence && layer < shape_.layers && head < shape_.q_heads &&  //
+           query > shape_.probe.period && query < shape_.probe.tokens();
   }
   std::size_t row_of(std::uint32_t layer, std::uint32_t head, std::uint32_t query) const noexcept {
     return (std::size_t{layer} * shape_.q_heads + head) * shape_.probe.rows() + (query - 1 - shape_.probe.period);

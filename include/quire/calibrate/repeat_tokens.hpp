@@ -37,8 +37,8 @@ struct repeat_probe {
 /// what a head looks back at. The same seed gives the same ids on every machine.
 /// cost: O(count), allocates; fails: as `check`; out_of_range ("ids to draw from", "first id"). test: tests/calibrate/repeat_tokens.cpp
 /// from: RazorAttention (arXiv:2407.15891), which draws with replacement
-[[nodiscard]] inline status make_repeat_tokens(const repeat_probe& probe, std::int32_t lead, std::int32_t first, std::uint32_t count, std::uint64_t seed,
-                                               std::vector<std::int32_t>& out) {
+[[nodiscard]] inline status make_repeat_tokens(const repeat_probe& probe, std::int32_t lead, std::int32_t first, std::uint32_t count,
+                                               std::uint64_t seed, std::vector<std::int32_t>& out) {
   if (const status s = check(probe); !s) return s;
   constexpr std::int64_t most = 0x7fffffff;
   if (count < probe.period) return {errc::out_of_range, "ids to draw from", count, probe.period, most};

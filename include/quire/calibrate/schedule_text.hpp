@@ -63,7 +63,8 @@ inline constexpr std::uint32_t version = 1;
 namespace detail {
 
 inline constexpr double huge = 1e12;  // what a parameter without a natural limit may hold
-inline constexpr std::string_view profile_names[] = {"constant", "linear", "polynomial", "cosine", "exponential", "step", "one_cycle", "rex", "wsd", "table"};
+inline constexpr std::string_view profile_names[] = {"constant", "linear", "polynomial", "cosine", "exponential",
+                                                     "step",     "one_cycle", "rex", "wsd", "table"};
 inline constexpr std::string_view sampling_names[] = {"every_step", "every", "every_fraction", "milestones"};
 
 inline std::int64_t millionths(double x) noexcept {

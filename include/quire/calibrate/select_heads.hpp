@@ -78,7 +78,8 @@ struct repeat_shares {
 /// The best share of heads by induction score and the best share by echo score, together (a head may be in both). A share
 /// above 0 takes at least one head. fails: as select_by_sparsity; out_of_range ("echo scores (how many)").
 /// from: RazorAttention (arXiv:2407.15891)
-[[nodiscard]] inline status select_union(std::span<const double> induction, std::span<const double> echo, std::vector<std::uint8_t>& chosen, repeat_shares shares = {}) {
+[[nodiscard]] inline status select_union(std::span<const double> induction, std::span<const double> echo, std::vector<std::uint8_t>& chosen,
+                                         repeat_shares shares = {}) {
   const auto n = static_cast<std::int64_t>(induction.size());
   if (echo.size() != induction.size()) return {errc::out_of_range, "echo scores (how many)", static_cast<std::int64_t>(echo.size()), n, n};
   if (const status s = detail::check_scores(induction); !s) return s;
