@@ -60,6 +60,7 @@ void add_common(CLI::App& c, common_options& o) {
   c.add_option("--model", o.model, "GGUF file of a llama-architecture model")->required()->type_name("FILE");
   c.add_flag("--json", o.as_json, "Print JSON");
   c.add_option("--threads", o.threads, "Threads (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
+  c.add_flag("--wide", o.wide, "Widen all weights to f32: slower and larger, but activations are not rounded to 8 bits");
   c.add_option("--heads", o.heads, "Head scores of the model, as quire-lm calibrate writes them (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
 }

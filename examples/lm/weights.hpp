@@ -97,8 +97,9 @@ class model_weights {
   std::vector<float> rope_factors;         ///< [rope_dims / 2] divides each frequency, or empty
   std::optional<head_scores> heads;        ///< what a calibration learned of this model, where there is any
 
-  /// Reads and packs every tensor. `progress(done, total)` counts bytes. fails: bad_input.
-  model_weights(const gguf::file& file, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {}) : config(read_config(file)) {
+  /// Reads and packs every tensor. `progress(done, total)` counts bytes. `wide`: every matrix as f32, so that no activation is
+  /// rounded to 8 bits; slower, and what a measurement finer than that rounding needs. fails: bad_input.
+  model_weights(const gguf::file& file, const std::function<void(std::uint64_t, std::uint64_t)>& progress = {}, bool wide = false) : config(read_config(file)) {
     const model_config& c = config;
     const std::uint32_t q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;
     const gguf::tensor* untied = file.find("output.weight");
@@ -118,6 +119,8 @@ class model_weights {
     }
     output_norm = vector_of(file, "output_norm.weight", c.width);
     if (file.find("rope_freqs.weight") != nullptr) rope_factors = vector_of(file, "rope_freqs.weight", c.rope_dims / 2);
+    if (wide)
+      for (const job& j : jobs) j.to->type = quire::linear::weight_type::f32;
     std::size_t bytes = 0, total = 0, done = 0;
     for (const job& j : jobs) bytes += quire::round_up(quire::linear::packed_bytes(j.to->type, j.to->rows, j.to->cols), 64);
     for (const job& j : jobs)
@@ -214,8 +217,12 @@ class model_weights {
       } else {
         const std::span<float> x(wide.data(), std::size_t{n} * m.cols);
         dequantize(t.type, part, x);
-        for (std::size_t i = 0; i < x.size(); ++i) narrow[i] = quire::bf16::from(x[i]);
-        s = quire::linear::pack(quire::linear::source_type::bf16, reinterpret_cast<const std::byte*>(narrow.data()), first_row + r, n, m.rows, m.cols, packed);
+        if (m.type == quire::linear::weight_type::f32) {
+          s = quire::linear::pack(quire::linear::source_type::f32, reinterpret_cast<const std::byte*>(x.data()), first_row + r, n, m.rows, m.cols, packed);
+        } else {
+          for (std::size_t i = 0; i < x.size(); ++i) narrow[i] = quire::bf16::from(x[i]);
+          s = quire::linear::pack(quire::linear::source_type::bf16, reinterpret_cast<const std::byte*>(narrow.data()), first_row + r, n, m.rows, m.cols, packed);
+        }
       }
       if (!s) throw bad_input("tensor " + quoted(t.name) + ": " + quire::describe(s));
       progress(part.size());

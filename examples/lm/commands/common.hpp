@@ -96,7 +96,7 @@ inline loaded_model load_model(const common_options& o, bool with_weights = true
     ::malloc_trim(0);
     if (with_weights) {
       progress_line line("loading");
-      m.weights = std::make_unique<model_weights>(file, [&](std::uint64_t done, std::uint64_t total) { line.at(static_cast<double>(done), static_cast<double>(total)); });
+      m.weights = std::make_unique<model_weights>(file, [&](std::uint64_t done, std::uint64_t total) { line.at(static_cast<double>(done), static_cast<double>(total)); }, o.wide);
       if (m.weights->config.vocabulary < m.tok->size())
         throw bad_input("tensor 'token_embd.weight' has " + std::to_string(m.weights->config.vocabulary) + " rows, allowed at least the tokenizer's " + std::to_string(m.tok->size()));
     }
