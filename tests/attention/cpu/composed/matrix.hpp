@@ -103,7 +103,7 @@ void check(const L& layout, const char* name) {
       for (std::uint32_t g = 0; g < layout.groups(); ++g) all += o.pages[g] * kv::page_bytes(layout, g);
       return all + o.sequences * kv::tail_bytes(layout) + o.overlay_pages * kv::overlay_page_bytes(layout);
     }());
-    }
+  }
 }
 
 /// f.template operator()<Pair>(name) for every codec pair of the library.
