@@ -15,6 +15,7 @@
 #include "core/softmax.hpp"
 #include "core/status.hpp"
 #include "kv/codec.hpp"
+#include "kv/codec/fp8.hpp"
 #include "kv/codec/hadamard.hpp"
 #include "kv/codec/integer.hpp"
 #include "kv/codec/raw.hpp"
