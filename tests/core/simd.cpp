@@ -69,6 +69,15 @@ void check_low_bytes_and_reductions(D d) {
     REQUIRE(bytes[lanes] == 77);
     for (auto& x : numbers) x = static_cast<float>(static_cast<int>(random() % 2001) - 1000);  // sums are exact
     const hn::Vec<D> v[4] = {hn::LoadU(d, numbers.data()), hn::LoadU(d, numbers.data() + lanes), hn::LoadU(d, numbers.data() + 2 * lanes), hn::LoadU(d, numbers.data() + 3 * lanes)};
+    if (lanes >= 4) {
+      hn::Vec<D> turned[4] = {v[0], v[1], v[2], v[3]};
+      simd::transpose4(d, turned);
+      std::vector<float> lane(lanes);
+      for (std::size_t j = 0; j < 4; ++j) {
+        hn::StoreU(turned[j], d, lane.data());
+        for (std::size_t k = 0; k < lanes; ++k) REQUIRE(lane[k] == numbers[k % 4 * lanes + k / 4 * 4 + j]);
+      }
+    }
     float sums[4], most[4];
     simd::reduce4(d, v, simd::add, sums);
     simd::reduce4(d, v, simd::maximum, most);
@@ -82,7 +91,7 @@ void check_low_bytes_and_reductions(D d) {
 }
 }  // namespace
 
-TEST_CASE("low bytes and reductions of four vectors take every lane") {
+TEST_CASE("low bytes transposes and reductions of four vectors take every lane") {
   check_low_bytes_and_reductions(simd::f32_tag{});
   check_low_bytes_and_reductions(hn::CappedTag<float, 8>{});
   check_low_bytes_and_reductions(hn::CappedTag<float, 4>{});

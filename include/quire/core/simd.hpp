@@ -142,6 +142,22 @@ HWY_INLINE void store_low_bytes(D, VU v, std::int8_t* to) {
   hn::StoreU(hn::DemoteTo(db, hn::ShiftRight<24>(hn::BitCast(i32_of<D>{}, hn::ShiftLeft<24>(v)))), db, to);
 }
 
+/// Transposes the 4 × 4 blocks that 128 bits of each of four vectors make: lane 4b + j of v[i] ↔ lane 4b + i of v[j].
+template <class D, class VF = hn::Vec<D>>
+HWY_INLINE void transpose4(D d, VF (&v)[4]) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(v);  // one lane: four of them are a column already
+#else
+  const hn::Repartition<std::uint64_t, D> wide;
+  const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, v[0], v[1])), high01 = hn::BitCast(wide, hn::InterleaveUpper(d, v[0], v[1]));
+  const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, v[2], v[3])), high23 = hn::BitCast(wide, hn::InterleaveUpper(d, v[2], v[3]));
+  v[0] = hn::BitCast(d, hn::InterleaveLower(wide, low01, low23));
+  v[1] = hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23));
+  v[2] = hn::BitCast(d, hn::InterleaveLower(wide, high01, high23));
+  v[3] = hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23));
+#endif
+}
+
 /// out[i] ← op over all lanes of v[i], for four vectors at once; the order is the same for each. `op` works on any width.
 template <class D, class Op, class VF = hn::Vec<D>>
 HWY_INLINE void reduce4(D d, const VF (&v)[4], Op op, float* out) {

@@ -64,9 +64,17 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
       }
   }
 
-  static void multiply(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
+  static void multiply(const codec_type& codec, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+    multiply_beside(codec, s, tile, a, n, y, ldy, next, []() __attribute__((always_inline)) {});
+  }
+  /// multiply, with `beside()` called between dot products of the first rows: work that waits for memory rather than for the
+  /// arithmetic units costs little there. How often depends on the shape.
+  template <class Beside>
+  static HWY_INLINE void multiply_beside(const codec_type& codec, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n, float* y,
+                                         std::size_t ldy, const std::byte* next, Beside&& beside) noexcept {
     const ahead fetch(tile, next);
+    for (std::size_t at = codec_type::code_bytes(s); at < codec.tile_bytes(s); at += 64) fetch(tile + at);
     const std::size_t stride = prepared_bytes(s);
     const std::uint32_t padded = padded_rows(s);
     float scale[by_row ? 1 : limit], minimum[by_row ? 1 : limit];
@@ -83,7 +91,7 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
         for (int r = 0; r < R; ++r)
           for (int c = 0; c < C; ++c) high[r][c] = low[r][c] = hn::Zero(di);
         const std::uint32_t begin = j * group_size(s), end = edges(s) == 1 ? padded : std::min(begin + group_size(s), padded);
-        dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low);
+        dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low, beside);
         for (int r = 0; r < R; ++r) {
           const auto* edge = reinterpret_cast<const float*>(first + r * stride + 2 * padded) + 2 * j;
           const auto unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]);
@@ -120,9 +128,10 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
   }
 
   /// high, low += the codes of rows [begin, end) times the coefficients; `begin` is a multiple of 32, `end` of whole lanes.
-  template <int R, int C, class D, class VI>
+  template <int R, int C, class D, class VI, class Beside>
   static HWY_INLINE void dot(D, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin,
-                             std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C]) noexcept {
+                             std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C],
+                             Beside& beside) noexcept {
     const simd::u32_of<D> du;
     const simd::i32_of<D> di;
     using VU = hn::Vec<decltype(du)>;
@@ -136,6 +145,7 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
       }
     };
     const auto step = [&](std::uint32_t row, const VU(&v)[C]) __attribute__((always_inline)) {  // four rows
+      if (fetches && (Bits == 8 || row % 8 == 4)) beside();
       for (int r = 0; r < R; ++r) {
         const std::byte* from = a + r * stride;
         const auto h = hn::Set(du, lane(from, row)), l = hn::Set(du, lane(from + padded, row));
