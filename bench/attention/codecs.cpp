@@ -15,6 +15,9 @@
 
 #include "../bandwidth.hpp"
 #include "quire/attention/cpu/attend.hpp"
+#include "quire/attention/cpu/product_balanced.hpp"
+#include "quire/attention/cpu/product_fp8.hpp"
+#include "quire/attention/cpu/product_gear.hpp"
 #include "quire/kv/layout/paged.hpp"
 #include "quire/kv/store.hpp"
 
@@ -136,9 +139,15 @@ using by_token = codec_pair<integer<Bits, group::column, Size>, integer<Bits, gr
 template <int Bits, std::uint32_t Size = 0>
 using by_channel = codec_pair<integer<Bits, group::row, Size>, integer<Bits, group::row, Size>>;
 
+template <int Bits, std::uint32_t Size, std::uint32_t Rank, std::uint32_t Outliers>
+using repaired = codec_pair<kv::gear<integer<Bits, group::row, Size>, Rank, Outliers>>;
+using int4_hadamard = codec_pair<hadamard<integer<4, group::column>>, hadamard<integer<4, group::row>>>;
+using int2_balanced = codec_pair<kv::balanced<integer<2, group::column, 32>>, integer<2, group::row, 32>>;
+
 const std::vector<entry>& entries() {
   static const std::vector<entry> list = {
       cache<kv::raw_bf16>("bf16"),
+      cache<codec_pair<kv::fp8>>("fp8"),
       cache<by_token<8>>("int8 token"),
       cache<by_token<4>>("int4 token"),
       cache<by_channel<4>>("int4 channel"),
@@ -147,6 +156,14 @@ const std::vector<entry>& entries() {
       cache<by_channel<2>>("int2 channel"),
       cache<by_channel<2, 32>>("int2 channel g32"),
       cache<by_token<2, 32>>("int2 token g32"),
+      cache<int4_hadamard>("int4 hadamard"),
+      cache<int2_balanced>("int2 token g32 balanced", "int2 token g32"),
+      cache<repaired<4, 0, 2, 0>>("gear int4 r2", "int4 channel"),
+      cache<repaired<4, 0, 2, 2>>("gear int4 r2 s2", "int4 channel"),
+      cache<repaired<2, 0, 2, 2>>("gear int2 r2 s2", "int2 channel"),
+      cache<repaired<2, 32, 2, 0>>("gear int2 g32 r2", "int2 channel g32"),
+      cache<repaired<2, 32, 2, 2>>("gear int2 g32 r2 s2", "int2 channel g32"),
+      cache<repaired<2, 32, 4, 2>>("gear int2 g32 r4 s2", "int2 channel g32"),
   };
   return list;
 }

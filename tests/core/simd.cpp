@@ -52,3 +52,47 @@ TEST_CASE("pack_bf16 rounds as the scalar reference and dot_bf16 multiplies both
     REQUIRE(dot == Approx(0.5f + bx * bx + by * by).epsilon(1e-5));
   }
 }
+
+namespace {
+template <class D>
+void check_low_bytes_and_reductions(D d) {
+  const simd::u32_of<D> du;
+  const std::size_t lanes = hn::Lanes(d);
+  std::mt19937 random(9);
+  std::vector<std::uint32_t> words(lanes);
+  std::vector<float> numbers(4 * lanes);
+  for (int i = 0; i < 200; ++i) {
+    for (auto& w : words) w = random();
+    std::vector<std::int8_t> bytes(lanes + 1, 77);
+    simd::store_low_bytes(d, hn::LoadU(du, words.data()), bytes.data());
+    for (std::size_t k = 0; k < lanes; ++k) REQUIRE(bytes[k] == static_cast<std::int8_t>(words[k] & 255));
+    REQUIRE(bytes[lanes] == 77);
+    for (auto& x : numbers) x = static_cast<float>(static_cast<int>(random() % 2001) - 1000);  // sums are exact
+    const hn::Vec<D> v[4] = {hn::LoadU(d, numbers.data()), hn::LoadU(d, numbers.data() + lanes), hn::LoadU(d, numbers.data() + 2 * lanes), hn::LoadU(d, numbers.data() + 3 * lanes)};
+    if (lanes >= 4) {
+      hn::Vec<D> turned[4] = {v[0], v[1], v[2], v[3]};
+      simd::transpose4(d, turned);
+      std::vector<float> lane(lanes);
+      for (std::size_t j = 0; j < 4; ++j) {
+        hn::StoreU(turned[j], d, lane.data());
+        for (std::size_t k = 0; k < lanes; ++k) REQUIRE(lane[k] == numbers[k % 4 * lanes + k / 4 * 4 + j]);
+      }
+    }
+    float sums[4], most[4];
+    simd::reduce4(d, v, simd::add, sums);
+    simd::reduce4(d, v, simd::maximum, most);
+    for (std::size_t k = 0; k < 4; ++k) {
+      float sum = 0, largest = -1e9f;
+      for (std::size_t j = 0; j < lanes; ++j) sum += numbers[k * lanes + j], largest = std::max(largest, numbers[k * lanes + j]);
+      REQUIRE(sums[k] == sum);
+      REQUIRE(most[k] == largest);
+    }
+  }
+}
+}  // namespace
+
+TEST_CASE("low bytes transposes and reductions of four vectors take every lane") {
+  check_low_bytes_and_reductions(simd::f32_tag{});
+  check_low_bytes_and_reductions(hn::CappedTag<float, 8>{});
+  check_low_bytes_and_reductions(hn::CappedTag<float, 4>{});
+}

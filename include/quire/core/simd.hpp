@@ -129,6 +129,57 @@ HWY_INLINE hn::Vec<u32_of<D>> pack_bf16(D, VF lo, VF hi) {
   return hn::Or(hn::ShiftRight<16>(round(lo)), hn::And(round(hi), hn::Set(du, 0xffff0000u)));
 }
 
+/// Lowest bytes of the 32-bit lanes → Lanes(d) neighbouring bytes at `to`.
+template <class D, class VU = hn::Vec<u32_of<D>>>
+HWY_INLINE void store_low_bytes(D, VU v, std::int8_t* to) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  if constexpr (sizeof(VU) == 64)
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(v.raw));
+  else if constexpr (sizeof(VU) == 32)
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm256_cvtepi32_epi8(v.raw));
+#endif
+  const hn::Rebind<std::int8_t, D> db;
+  hn::StoreU(hn::DemoteTo(db, hn::ShiftRight<24>(hn::BitCast(i32_of<D>{}, hn::ShiftLeft<24>(v)))), db, to);
+}
+
+/// Transposes the 4 × 4 blocks that 128 bits of each of four vectors make: lane 4b + j of v[i] ↔ lane 4b + i of v[j].
+template <class D, class VF = hn::Vec<D>>
+HWY_INLINE void transpose4(D d, VF (&v)[4]) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(v);  // one lane: four of them are a column already
+#else
+  const hn::Repartition<std::uint64_t, D> wide;
+  const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, v[0], v[1])), high01 = hn::BitCast(wide, hn::InterleaveUpper(d, v[0], v[1]));
+  const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, v[2], v[3])), high23 = hn::BitCast(wide, hn::InterleaveUpper(d, v[2], v[3]));
+  v[0] = hn::BitCast(d, hn::InterleaveLower(wide, low01, low23));
+  v[1] = hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23));
+  v[2] = hn::BitCast(d, hn::InterleaveLower(wide, high01, high23));
+  v[3] = hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23));
+#endif
+}
+
+/// out[i] ← op over all lanes of v[i], for four vectors at once; the order is the same for each. `op` works on any width.
+template <class D, class Op, class VF = hn::Vec<D>>
+HWY_INLINE void reduce4(D d, const VF (&v)[4], Op op, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(op);
+  for (int i = 0; i < 4; ++i) out[i] = hn::GetLane(v[i]);
+#else
+  if constexpr (hn::MaxLanes(D{}) > 4) {
+    const hn::Half<D> half;
+    const hn::Vec<decltype(half)> w[4] = {op(hn::LowerHalf(half, v[0]), hn::UpperHalf(half, v[0])), op(hn::LowerHalf(half, v[1]), hn::UpperHalf(half, v[1])),
+                                          op(hn::LowerHalf(half, v[2]), hn::UpperHalf(half, v[2])), op(hn::LowerHalf(half, v[3]), hn::UpperHalf(half, v[3]))};
+    reduce4(half, w, op, out);
+  } else {
+    const auto a = op(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
+    const auto b = op(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
+    hn::StoreU(op(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a)), d, out);
+  }
+#endif
+}
+inline constexpr auto add = [](auto a, auto b) { return hn::Add(a, b); };
+inline constexpr auto maximum = [](auto a, auto b) { return hn::Max(a, b); };
+
 /// e^x, within 2 ulp for x in [−87, 88]; 0 below, e^88 above; e^0 is exactly 1.
 template <class D, class VF = hn::Vec<D>>
 HWY_INLINE VF exp(D d, VF x) {

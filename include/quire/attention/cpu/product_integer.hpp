@@ -21,22 +21,19 @@ inline void widen(const f16* from, std::uint32_t n, float* to) noexcept {
   for (; i < n; i += short_lanes) run(half, i);
 }
 
-/// Fixed-point coefficients of one set of `rows` rows, padded with zeros to `padded`: high parts, low parts (int8, in row
-/// order). Returns what one unit of (high·128 + low) stands for. error: 2⁻⁸/127 of the largest coefficient.
+/// Fixed-point coefficients of `rows` rows, high parts and low parts (int8, in row order), scaled by 127 over the largest.
+/// Adding 1.5·2²³ rounds to an integer and leaves it in the low bits. error: 2⁻⁸/127 of the largest coefficient.
 template <class D>
-HWY_INLINE float fix_point(D d, const float* a, std::uint32_t rows, std::uint32_t padded, hn::Vec<D> largest, std::int8_t* high, std::int8_t* low) noexcept {
-  const hn::Rebind<std::int8_t, D> db;
-  const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
-  const auto inverse = hn::Set(d, most > 1e-30f ? 127.0f / most : 0.0f), remainder = hn::Set(d, 128.0f);
+HWY_INLINE void fix_point(D d, const float* a, std::uint32_t rows, float largest, std::int8_t* high, std::int8_t* low) noexcept {
+  const simd::u32_of<D> du;
+  const auto inverse = hn::Set(d, largest > 1e-30f ? 127.0f / largest : 0.0f), remainder = hn::Set(d, 128.0f), magic = hn::Set(d, 12582912.0f);
   for (std::uint32_t k = 0; k < rows; k += static_cast<std::uint32_t>(hn::Lanes(d))) {
     const auto v = hn::Mul(hn::LoadU(d, a + k), inverse);
-    const auto h = hn::NearestInt(v);
-    const auto l = hn::NearestInt(hn::Mul(hn::Sub(v, hn::ConvertTo(d, h)), remainder));
-    hn::StoreU(hn::DemoteTo(db, h), db, high + k);
-    hn::StoreU(hn::DemoteTo(db, l), db, low + k);
+    const auto h = hn::Add(v, magic);
+    const auto l = hn::MulAdd(hn::Sub(v, hn::Sub(h, magic)), remainder, magic);
+    simd::store_low_bytes(d, hn::BitCast(du, h), high + k);
+    simd::store_low_bytes(d, hn::BitCast(du, l), low + k);
   }
-  for (std::uint32_t k = rows; k < padded; ++k) high[k] = low[k] = 0;
-  return most / 127.0f / 128.0f;
 }
 
 /// Prepared row: row groups need one set of coefficients for each group along the columns, a ← a·scale first and bias =
@@ -53,23 +50,31 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
   static void prepare(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n,
                       std::byte* out) noexcept {
     static_assert(max_head_dim >= tile_tokens);
-    float scale[by_row ? max_head_dim : 1] = {}, minimum[by_row ? max_head_dim : 1] = {};
-    for (std::uint32_t set = 0; set < sets(s); ++set) {
-      if constexpr (by_row) {
-        widen(codec_type::scales(s, tile) + set * s.rows, s.rows, scale);
-        widen(codec_type::minima(s, tile) + set * s.rows, s.rows, minimum);
+    for (std::uint32_t set = 0; set < sets(s); ++set)
+      for (std::uint32_t r = 0; r < n; r += 4) {
+        const auto block = [&](auto d) {
+          std::byte* to = out + r * prepared_bytes(s) + set * set_bytes(s);
+          if (n - r == 1) prepare_set<1>(d, s, tile, set, a + r * lda, lda, to);
+          else if (n - r == 2) prepare_set<2>(d, s, tile, set, a + r * lda, lda, to);
+          else if (n - r == 3) prepare_set<3>(d, s, tile, set, a + r * lda, lda, to);
+          else prepare_set<4>(d, s, tile, set, a + r * lda, lda, to);
+        };
+        if (s.rows % 16 == 0) block(simd::f32_tag{});
+        else block(hn::CappedTag<float, 8>{});
       }
-      for (std::uint32_t r = 0; r < n; ++r) {
-        std::byte* to = out + r * prepared_bytes(s) + set * set_bytes(s);
-        if (s.rows % 16 == 0) prepare_set(simd::f32_tag{}, s, a + r * lda, scale, minimum, to);
-        else prepare_set(hn::CappedTag<float, 8>{}, s, a + r * lda, scale, minimum, to);
-      }
-    }
   }
 
-  static void multiply(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
+  static void multiply(const codec_type& codec, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+    multiply_beside(codec, s, tile, a, n, y, ldy, next, []() __attribute__((always_inline)) {});
+  }
+  /// multiply, with `beside()` called between dot products of the first rows: work that waits for memory rather than for the
+  /// arithmetic units costs little there. How often depends on the shape.
+  template <class Beside>
+  static HWY_INLINE void multiply_beside(const codec_type& codec, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n, float* y,
+                                         std::size_t ldy, const std::byte* next, Beside&& beside) noexcept {
     const ahead fetch(tile, next);
+    for (std::size_t at = codec_type::code_bytes(s); at < codec.tile_bytes(s); at += 64) fetch(tile + at);
     const std::size_t stride = prepared_bytes(s);
     const std::uint32_t padded = padded_rows(s);
     float scale[by_row ? 1 : limit], minimum[by_row ? 1 : limit];
@@ -86,7 +91,7 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
         for (int r = 0; r < R; ++r)
           for (int c = 0; c < C; ++c) high[r][c] = low[r][c] = hn::Zero(di);
         const std::uint32_t begin = j * group_size(s), end = edges(s) == 1 ? padded : std::min(begin + group_size(s), padded);
-        dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low);
+        dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low, beside);
         for (int r = 0; r < R; ++r) {
           const auto* edge = reinterpret_cast<const float*>(first + r * stride + 2 * padded) + 2 * j;
           const auto unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]);
@@ -123,9 +128,10 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
   }
 
   /// high, low += the codes of rows [begin, end) times the coefficients; `begin` is a multiple of 32, `end` of whole lanes.
-  template <int R, int C, class D, class VI>
+  template <int R, int C, class D, class VI, class Beside>
   static HWY_INLINE void dot(D, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin,
-                             std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C]) noexcept {
+                             std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C],
+                             Beside& beside) noexcept {
     const simd::u32_of<D> du;
     const simd::i32_of<D> di;
     using VU = hn::Vec<decltype(du)>;
@@ -139,6 +145,7 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
       }
     };
     const auto step = [&](std::uint32_t row, const VU(&v)[C]) __attribute__((always_inline)) {  // four rows
+      if (fetches && (Bits == 8 || row % 8 == 4)) beside();
       for (int r = 0; r < R; ++r) {
         const std::byte* from = a + r * stride;
         const auto h = hn::Set(du, lane(from, row)), l = hn::Set(du, lane(from + padded, row));
@@ -198,30 +205,47 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
     }
   }
 
-  template <class D>
-  static void prepare_set(D d, kv::tile_shape s, const float* a, const float* scale, const float* minimum, std::byte* out) noexcept {
+  /// One set of R rows at a time, so that scales are widened once and the reductions share their steps.
+  template <int R, class D>
+  static void prepare_set(D d, kv::tile_shape s, const std::byte* tile, std::uint32_t set, const float* a, std::size_t lda, std::byte* out) noexcept {
+    const hn::Rebind<hwy::float16_t, D> dh;
     const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d)), padded = padded_rows(s);
-    float scaled[by_row ? max_head_dim : 1];
-    auto* edge = reinterpret_cast<float*>(out + 2 * padded);
-    auto* high = reinterpret_cast<std::int8_t*>(out);
-    for (std::uint32_t j = 0; j < edges(s); ++j, edge += 2) {
+    float scaled[R][by_row ? max_head_dim : 1];
+    for (std::uint32_t j = 0; j < edges(s); ++j) {
       const std::uint32_t begin = j * group_size(s), end = by_row ? s.rows : std::min(begin + group_size(s), s.rows);
-      auto largest = hn::Zero(d), bias = hn::Zero(d);
+      hn::Vec<D> largest[4], bias[4];
+      for (int r = 0; r < 4; ++r) largest[r] = bias[r] = hn::Zero(d);
       for (std::uint32_t k = begin; k < end; k += lanes) {
-        auto v = hn::LoadU(d, a + k);
         if constexpr (by_row) {
-          bias = hn::MulAdd(v, hn::LoadU(d, minimum + k), bias);
-          v = hn::Mul(v, hn::LoadU(d, scale + k));
-          hn::StoreU(v, d, scaled + k);
+          const auto at = [&](const f16* h) { return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(h) + set * s.rows + k)); };
+          const auto scale = at(codec_type::scales(s, tile)), minimum = at(codec_type::minima(s, tile));
+          for (int r = 0; r < R; ++r) {
+            const auto v = hn::LoadU(d, a + r * lda + k), w = hn::Mul(v, scale);
+            bias[r] = hn::MulAdd(v, minimum, bias[r]);
+            hn::StoreU(w, d, scaled[r] + k);
+            largest[r] = hn::Max(largest[r], hn::Abs(w));
+          }
         } else {
-          bias = hn::Add(bias, v);
+          for (int r = 0; r < R; ++r) {
+            const auto v = hn::LoadU(d, a + r * lda + k);
+            bias[r] = hn::Add(bias[r], v);
+            largest[r] = hn::Max(largest[r], hn::Abs(v));
+          }
         }
-        largest = hn::Max(largest, hn::Abs(v));
       }
-      const std::uint32_t to = end == s.rows ? padded : end;
-      edge[0] = fix_point(d, (by_row ? scaled : a) + begin, end - begin, to - begin, largest, high + begin, high + padded + begin);
-      edge[1] = hn::GetLane(hn::SumOfLanes(d, bias));
+      float most[4], total[4];
+      simd::reduce4(d, largest, simd::maximum, most);
+      simd::reduce4(d, bias, simd::add, total);
+      for (int r = 0; r < R; ++r) {
+        auto* high = reinterpret_cast<std::int8_t*>(out + r * prepared_bytes(s));
+        fix_point(d, (by_row ? scaled[r] : a + r * lda) + begin, end - begin, most[r], high + begin, high + padded + begin);
+        auto* edge = reinterpret_cast<float*>(high + 2 * padded) + 2 * j;
+        edge[0] = most[r] / 127.0f / 128.0f, edge[1] = total[r];
+      }
     }
+    if (padded != s.rows)
+      for (int r = 0; r < R; ++r)
+        for (int part = 1; part <= 2; ++part) std::memset(out + r * prepared_bytes(s) + part * padded - (padded - s.rows), 0, padded - s.rows);
   }
 };
 

@@ -31,6 +31,7 @@ QUIRE_HD inline void hadamard_rotate(float* v, std::uint32_t dim) noexcept {
 /// from: QuaRot (arXiv:2404.00456); test: tests/kv/codec/hadamard.cpp
 template <Codec Base>
 struct hadamard {
+  static_assert(!requires { requires Base::balances; }, "quire::kv::hadamard: a balancer and a rotation exclude each other: rotated channels are no longer the ones b was computed for");
   using base_codec = Base;
   static constexpr bool rotates = true;
   [[no_unique_address]] Base base{};

@@ -70,7 +70,7 @@ struct integer {
       constexpr float most = 65504.0f;  // of f16: rows beyond it saturate, and stay finite
       minimum[g] = f16::from(lo < -most ? -most : lo > most ? most : lo);
       const float range = (hi - minimum[g].to_float()) / levels;
-      scale[g] = f16::from(range > most ? most : range);
+      scale[g] = f16::from(range > most ? most : range < -most ? -most : range);  // below 0 where the minimum saturated
       const float step = scale[g].to_float();
       inverse[g] = step > 0 ? 1.0f / step : 0.0f;
       low[g] = minimum[g].to_float();
@@ -98,18 +98,18 @@ struct integer {
     }
   }
   QUIRE_HD void decode(const codec_context&, tile_shape s, const std::byte* tile, float* x) const noexcept {
-    const f16 *scale = scales(s, tile), *minimum = minima(s, tile);
+    affine of[limit];
+    for (std::uint32_t g = 0; g < groups(s); ++g) of[g] = {scales(s, tile)[g].to_float(), minima(s, tile)[g].to_float()};
     const auto* code = reinterpret_cast<const std::uint8_t*>(tile);
     for (std::uint32_t r = 0; r < s.rows; ++r)
       for (std::uint32_t c = 0; c < s.columns; ++c) {
         const std::uint32_t byte = code[(r / rows_per_lane * s.columns + c) * 4 + r % 4];
-        const std::uint32_t g = group_of(s, r, c);
         std::uint32_t q = byte >> (r % rows_per_lane / 4 * plane_bits) & plane_mask;
         if constexpr (Bits == 3) {
           const std::uint32_t high = code[plane_bytes(s) + (r / high_rows * s.columns + c) * 4 + r % 4];
           q |= (high >> (r % high_rows / 4) & 1u) << 2;
         }
-        x[r * s.columns + c] = affine{scale[g].to_float(), minimum[g].to_float()}.decode(q);
+        x[r * s.columns + c] = of[group_of(s, r, c)].decode(q);
       }
   }
 
