@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "../codec.hpp"
+#include "../state.hpp"
 
 namespace quire::inline v0::kv {
 
@@ -55,8 +56,7 @@ inline void balance(const float* q, std::size_t q_rows, std::size_t ldq, const f
     float most_q = 0, most_k = 0;
     for (std::size_t r = 0; r < q_rows; ++r) most_q = std::fmax(most_q, std::fabs(q[r * ldq + c]));
     for (std::size_t r = 0; r < k_rows; ++r) most_k = std::fmax(most_k, std::fabs(k[r * ldk + c]));
-    if (most_q == 0 || most_k == 0) b[c] = 1;
-    else b[c] = static_cast<float>(std::fmin(std::fmax(std::sqrt(static_cast<double>(most_q) / most_k), 1e-2), 1e2));
+    b[c] = channel_balance(most_q, most_k);
   }
 }
 
