@@ -74,8 +74,10 @@ std::vector<row_score> score_passages(backend& b, std::span<const passage> passa
   return scores;
 }
 
-/// The prompt and `steps` tokens that the backend generates after it, each the likeliest.
-passage continued(backend& b, std::span<const token> prompt, std::uint32_t steps) {
+/// The prompt and `steps` tokens that the backend generates after it. Drawn, not the likeliest: a small model's likeliest tokens soon go
+/// round in circles (here 24 different ones in 256), and what repeats is predicted alike from any cache.
+passage continued(backend& b, std::span<const token> prompt, std::uint32_t steps, std::uint64_t seed) {
+  sampler choose({.temperature = 1, .top_p = 0.9f, .seed = seed}, b.vocabulary());
   passage p{{prompt.begin(), prompt.end()}, static_cast<std::uint32_t>(prompt.size()) - 1};
   std::vector<float> logits(b.vocabulary());
   std::uint32_t s = 0;
@@ -84,7 +86,7 @@ passage continued(backend& b, std::span<const token> prompt, std::uint32_t steps
     const std::uint32_t n = std::min(b.max_rows(), static_cast<std::uint32_t>(p.tokens.size()) - at);
     step_rows(b, s, std::span<const token>(p.tokens).subspan(at, n), n - 1, logits.data());
     at += n;
-    if (at == p.tokens.size()) p.tokens.push_back(static_cast<token>(ev::top1(logits)));
+    if (at == p.tokens.size()) p.tokens.push_back(choose(logits));
   }
   b.close(s);
   return p;
@@ -258,7 +260,7 @@ std::string hash_of(std::span<const token> tokens) {
   return text;
 }
 
-/// How many different tokens a continuation has, as a share: low where greedy decoding went round in circles.
+/// How many different tokens a continuation has, as a share: low where it went round in circles.
 double variety(std::span<const passage> passages) {
   double sum = 0;
   for (const passage& p : passages) sum += static_cast<double>(std::set<token>(p.tokens.begin() + p.first + 1, p.tokens.end()).size()) / p.rows();
@@ -318,7 +320,7 @@ int compare_suite(const compare_options& o) {
               {"text_tokens", tokens.size()}, {"text_hash", hash_of(tokens)}, {"context", context}, {"seed", seed}, {"trials", trials},
               {"isa", isa.name}, {"threads", o.threads},
               {"layers", config.layers}, {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
-              {"text_rows", windows * t.text[0].rows()}, {"drift", {{"prompts", drift_prompts}, {"prompt_tokens", drift_prompt}, {"steps", drift_steps}}}};
+              {"text_rows", windows * t.text[0].rows()}, {"drift", {{"prompts", drift_prompts}, {"prompt_tokens", drift_prompt}, {"steps", drift_steps}, {"temperature", 1.0}, {"top_p", 0.9}}}};
   for (int k = 0; k < 2; ++k) {
     json& j = report[task_names[k]];
     j = {{"lengths", t.plans[k].lengths}, {"facts", t.plans[k].facts}, {"digits", t.plans[k].digits}, {"context", json::array()}, {"tokens", json::array()}, {"depth", json::array()}};
@@ -351,7 +353,7 @@ int compare_suite(const compare_options& o) {
     const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 2, .max_tokens = longest});
     if (first) {
       line.rename("compare: f32: what every cache continues");
-      for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps));
+      for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps, ev::draws(seed).part(p).bits()));
       report["drift_variety"] = variety(t.drift);
     }
     if (const json* r = kept(c.name)) {  // the reference itself: its logits are needed again, its results are not
