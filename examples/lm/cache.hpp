@@ -21,6 +21,7 @@ struct cache_name {
 inline constexpr std::array cache_names = std::to_array<cache_name>({
     {"f32", "f32 keys and values: the reference"},
     {"bf16", "bf16 tiles"},
+    {"fp8", "8-bit floats (E4M3), one power of two a tile"},
     {"int8", "8-bit codes, one scale and minimum per token"},
     {"int4", "4-bit codes, one scale and minimum per token"},
     {"int4-channel", "4-bit codes, keys per channel, values per token"},
@@ -28,6 +29,12 @@ inline constexpr std::array cache_names = std::to_array<cache_name>({
     {"kivi-4", "KIVI: 4-bit codes, keys per channel, values per token, groups of 32"},
     {"kivi-3", "KIVI with 3-bit codes"},
     {"kivi-2", "KIVI with 2-bit codes"},
+    {"gear-4", "GEAR: 4-bit KCVT codes, rank 2, two outliers a vector"},
+    {"gear-2", "GEAR: 2-bit KIVI codes in groups of 64, rank 2, two outliers a vector"},
+    {"gear-l-4", "GEAR-L: 4-bit KCVT codes and rank 2"},
+    {"gear-l-2", "GEAR-L: 2-bit KIVI codes in groups of 64, rank 2"},
+    {"mikv-4", "MiKV: important tokens in bf16, all others in 4 bits with balanced keys", "exact recent"},
+    {"mikv-2", "MiKV: important tokens in bf16, all others in 2 bits with balanced keys", "exact recent"},
     {"mikv-4-plain", "MiKV without its balancer: important tokens in bf16, all others in 4 bits", "exact recent"},
     {"mikv-2-plain", "MiKV without its balancer, all others in 2 bits", "exact recent"},
     {"h2o", "H2O: important tokens in bf16, all others dropped", "exact recent"},
@@ -37,6 +44,7 @@ inline constexpr std::array cache_names = std::to_array<cache_name>({
     {"razor", "RazorAttention: induction and echo heads keep everything, others sinks, a share of all tokens and a mean token",
      "induction echo sinks window share"},
     {"razor-plain", "RazorAttention without its compensation token", "induction echo sinks window share"},
+    {"razor-gear", "RazorAttention on GEAR tiles of 4 bits", "induction echo sinks window share"},
     {"mikv-duo", "MiKV (2 bits) on the heads that DuoAttention keeps, sinks and a window on the others", "exact recent keep sinks window"},
     {"split", "bf16; every other head keeps sinks and a window: a choice without calibration", "sinks window"},
     {"split-int4", "the same head split on 4-bit Hadamard tiles", "sinks window"},
@@ -92,6 +100,19 @@ inline cache_spec parse_cache(std::string_view text, const std::string& flag = "
     spec.said.emplace_back(key, value);
   }
   return spec;
+}
+
+/// Caches to set side by side: f32, the reference, then each of `specs`, or all known ones where there is none. Their names are
+/// what was asked for and live as long as `specs`. fails: bad_input
+inline std::vector<cache_name> chosen_caches(const std::vector<std::string>& specs) {
+  std::vector<cache_name> chosen{cache_names[0]};
+  if (specs.empty()) return {cache_names.begin(), cache_names.end()};
+  for (const std::string& s : specs) {
+    const cache_spec spec = parse_cache(s);
+    const auto known = std::find_if(cache_names.begin(), cache_names.end(), [&](const cache_name& c) { return c.name == spec.name; });
+    if (std::none_of(chosen.begin(), chosen.end(), [&](const cache_name& c) { return c.name == s; })) chosen.push_back({s, known->what});
+  }
+  return chosen;
 }
 
 }  // namespace quire_lm

@@ -50,6 +50,18 @@ CLI::Validator cache() {
           "", ""};
 }
 
+CLI::Validator one_of(std::vector<std::string> names) {
+  return {[names = std::move(names)](std::string& s) -> std::string {
+            std::string known;
+            for (const std::string& n : names) {
+              if (s == n) return {};
+              known += (known.empty() ? "" : ", ") + n;
+            }
+            return "is " + quire_lm::quoted(s) + ", allowed " + known;
+          },
+          "", ""};
+}
+
 CLI::Validator not_empty() {
   return {[](std::string& s) { return s.empty() ? std::string("is '', allowed at least one character") : std::string(); }, "", ""};
 }
@@ -111,12 +123,17 @@ void add_bench(CLI::App& app, bench_options& o) {
 void add_compare(CLI::App& app, compare_options& o) {
   CLI::App& c = *app.add_subcommand("compare", "The same model on composed caches, side by side");
   add_common(c, o);
-  c.add_option("--kv", o.kvs, "Caches, with commas (default: all)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
+  c.add_option("--kv", o.kvs, "Caches, with commas (default: one of each kind; with --suite all)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
   c.add_option("--file", o.file, "UTF-8 text to score (default: the project's own texts)")->type_name("FILE");
   c.add_option("--prompt", o.prompt, "Text that every cache continues")->check(not_empty())->type_name("TEXT");
   c.add_option("--tokens", o.tokens, "Tokens of that continuation (default: 32)")->check(whole(1, most_tokens))->type_name("N");
-  c.add_option("--context", o.context, "Tokens of a perplexity window (default: 2048)")->check(whole(4, most_tokens))->type_name("N");
+  c.add_option("--context", o.context, "Tokens of a perplexity window (default: 2048; with --suite 4096, of the longest prompt as well)")->check(whole(4, most_tokens))->type_name("N");
   c.add_option("--output", o.output, "Write JSON to this file as well")->type_name("FILE");
+  c.add_option("--suite", o.suite, "Measure quality against bytes instead: kv (docs/kv.md)")->check(one_of({"kv"}))->type_name("NAME");
+  c.add_option("--report", o.report, "With --suite: JSON, written anew after each cache")->check(not_empty())->type_name("FILE");
+  c.add_option("--trials", o.trials, "With --suite: questions of each retrieval task (default: 50)")->check(whole(1, 100000))->type_name("N");
+  c.add_option("--seed", o.seed, "With --suite: of the tasks (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+  c.add_flag("--resume", o.resume, "With --suite: keep the rows that the report holds already");
 }
 
 void add_calibrate(CLI::App& app, calibrate_options& o) {

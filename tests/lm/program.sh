@@ -66,6 +66,17 @@ refuses "missing prompt file" '--prompt-file.*absent\.txt.*No such file' generat
 refuses "a directory as a prompt file" '--prompt-file.*directory' generate --model "$none" --prompt-file "$work"
 refuses "empty prompt file" '--prompt-file.*at least one character' generate --model "$none" --prompt-file "$work/empty"
 refuses "prompt file that is not UTF-8" '--prompt-file.*UTF-8' generate --model "$none" --prompt-file "$work/latin"
+refuses "unknown suite" "--suite.*'nonsense'.*allowed kv" compare --model "$none" --suite nonsense --report "$work/report.json"
+refuses "suite without a report" '--report is absent, needed by --suite' compare --model "$none" --suite kv
+refuses "report without a suite" '--report is given without --suite' compare --model "$none" --report "$work/report.json"
+refuses "resume without a suite" '--resume is given without --suite' compare --model "$none" --resume
+refuses "trials without a suite" '--trials is given without --suite' compare --model "$none" --trials 3
+refuses "seed without a suite" '--seed is given without --suite' compare --model "$none" --seed 3
+refuses "no trials" "--trials.*'0'.*allowed .* 1 to" compare --model "$none" --suite kv --report "$work/report.json" --trials 0
+refuses "unknown cache of a suite" "--kv.*'nonsense'.*allowed .*bf16" compare --model "$none" --suite kv --report "$work/report.json" --kv bf16,nonsense
+refuses "prompt with a suite" '--prompt is given with --suite' compare --model "$none" --suite kv --report "$work/report.json" --prompt a
+refuses "output with a suite" '--output is given with --suite' compare --model "$none" --suite kv --report "$work/report.json" --output a
+refuses "context too small for a suite" '--context is 512, allowed .* 1024' compare --model "$none" --suite kv --report "$work/report.json" --context 512
 refuses "unknown instruction set" "--isa.*'nonsense'.*allowed" generate --model "$none" --prompt a --isa nonsense
 refuses "missing model" '--model.*absent\.gguf.*No such file' generate --model "$none" --prompt a
 refuses "empty model" '--model.*empty.*truncated' generate --model "$work/empty" --prompt a
@@ -88,6 +99,28 @@ if [ -f "$model" ]; then
   refuses "context beyond the model's" '--context is 1000000, allowed' generate --model "$model" --context 1000000 --prompt a
   refuses "text shorter than a window" '--file has [0-9]+ tokens.*--context 512' perplexity --model "$model" --file "$work/short"
   refuses "unknown instruction set with a model" "--isa.*'nonsense'.*allowed" generate --model "$model" --prompt a --isa nonsense
+  text=$(dirname "$0")/../../examples/data/harbour.txt
+  head -c 5200 "$text" >"$work/page"
+  suite="compare --model $model --suite kv --context 1024 --trials 2 --file $work/page"
+  printf '{"suite":"kv","rows":[]}' >"$work/other.json"
+  refuses "suite on a text that is too short" '--file has [0-9]+ tokens, allowed at least 1024' compare --model "$model" --suite kv --report "$work/report.json" --context 1024 --file "$work/short"
+  refuses "suite on a context beyond the model's" '--context is 1000000, allowed .* 8192' compare --model "$model" --suite kv --report "$work/report.json" --context 1000000
+  refuses "report that can't be written" "--report is .*absent/report\.json.*can't be written" $suite --report "$work/absent/report.json"
+  refuses "resuming what is no report" '--report is .*page.*no report' $suite --report "$work/page" --resume
+  refuses "resuming a report of other settings" '--report is .*other\.json.*whose version is absent and not 1' $suite --report "$work/other.json" --resume
+
+  # A suite that runs: its report has the row; resuming with another seed is refused, and with the same one keeps the row.
+  rm -f "$work/report.json"
+  cases=$((cases + 1))
+  if "$program" $suite --kv f32 --report "$work/report.json" >"$out" 2>"$err" && grep -q '"kv": "f32"' "$work/report.json" && grep -q '"answer_nll"' "$work/report.json" &&
+    [ ! -e "$work/report.json.partial" ] && grep -q '^f32 ' "$out"; then
+    echo "ok      a suite runs"
+    refuses "resuming with another seed" '--report is .*report\.json.*whose seed is 0 and not 1' $suite --report "$work/report.json" --resume --seed 1
+  else
+    failed=$((failed + 1))
+    echo "FAILED  a suite runs"
+    head -c 600 "$err" | sed 's/^/          | /'
+  fi
 else
   echo "left out: cases that need a model (${model:-none given} is absent)"
 fi

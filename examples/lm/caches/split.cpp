@@ -3,6 +3,7 @@
 #include "../backend_for.hpp"
 
 #include "heads.hpp"
+#include "quire/kv/codec/gear.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
 
@@ -32,6 +33,7 @@ std::unique_ptr<backend> make_split(const cache_spec& c, const model_weights& w,
   if (c.name == "duo") return split<kv::raw_bf16>(w, o, gated_heads(c, w, o), fixed);
   if (c.name == "duo-int4") return split<int4_hadamard>(w, o, gated_heads(c, w, o), fixed);
   if (c.name == "razor") return split<kv::raw_bf16, mean_token>(w, o, repeating_heads(c, w, o), scaled);
+  if (c.name == "razor-gear") return split<kv::codec_pair<kv::gear<kv::integer<4, kv::group::row>, 2, 2>>, mean_token>(w, o, repeating_heads(c, w, o), scaled);
   if (c.name == "razor-plain") return split<kv::raw_bf16>(w, o, repeating_heads(c, w, o), scaled);
   return nullptr;
 }

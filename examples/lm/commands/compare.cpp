@@ -10,22 +10,9 @@
 #include "quality.hpp"
 
 namespace quire_lm {
-
-std::string own_texts() {
-  std::vector<std::string> paths;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(QUIRE_LM_DATA, ignored))
-    if (entry.path().extension() == ".txt") paths.push_back(entry.path().string());
-  std::sort(paths.begin(), paths.end());
-  if (paths.empty()) throw bad_input("--file is absent and there are no texts under " QUIRE_LM_DATA ", allowed a text file");
-  std::string text;
-  for (const std::string& p : paths) text += (text.empty() ? "" : "\n\n") + read_text(p, "--file");
-  return text;
-}
-
 namespace {
 
-constexpr std::uint32_t chunk = 256, decode_steps = 32;
+constexpr std::uint32_t chunk = 256, decode_steps = footprint_steps;
 
 struct row {
   cache_name name;
@@ -39,25 +26,49 @@ void note(const std::string& what) { std::fprintf(stderr, "compare: %s\n", what.
 
 /// Sizes and speeds of one cache. fails: std::runtime_error when what is held differs from the formula.
 row measure(backend& b, const cache_name& name, std::uint32_t depth) {
+  const footprint f = measure_footprint(b, depth);
+  if (f.bytes != f.formula)
+    throw std::runtime_error("cache " + std::string(name.name) + " holds " + std::to_string(f.bytes) + " bytes at " + std::to_string(depth) +
+                             " tokens, the formula says " + std::to_string(f.formula));
   row r;
-  r.name = name, r.bytes_per_token = b.bytes_per_token();
-  std::uint32_t s = 0;
-  require(b.open(s));
-  const double start = now();
-  fill(b, s, depth, 0);
-  r.prefill = rate(depth, now() - start);
-  r.bytes = b.bytes(s);
-  if (r.bytes != b.formula_bytes(depth))
-    throw std::runtime_error("cache " + std::string(name.name) + " holds " + std::to_string(r.bytes) + " bytes at " + std::to_string(depth) +
-                             " tokens, the formula says " + std::to_string(b.formula_bytes(depth)));
-  r.decode = rate(decode_steps, decode(b, {&s, 1}, decode_steps));
-  b.close(s);
+  r.name = name, r.bytes = f.bytes, r.bytes_per_token = b.bytes_per_token(), r.prefill = f.prefill, r.decode = f.decode;
   return r;
 }
 
 }  // namespace
 
-int compare(const compare_options& o) {
+std::string own_texts() {
+  std::vector<std::string> paths;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(QUIRE_LM_DATA, ignored))
+    if (entry.path().extension() == ".txt") paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  if (paths.empty()) throw bad_input("--file is absent and there are no texts under " QUIRE_LM_DATA ", allowed a text file");
+  std::string text;
+  for (const std::string& p : paths) text += (text.empty() ? "" : "\n\n") + read_text(p, "--file");
+  return text;
+}
+
+footprint measure_footprint(backend& b, std::uint32_t depth) {
+  footprint f;
+  std::uint32_t s = 0;
+  require(b.open(s));
+  const double start = now();
+  fill(b, s, depth, 0);
+  f.prefill = rate(depth, now() - start);
+  f.bytes = b.bytes(s), f.formula = b.formula_bytes(depth);
+  f.decode = rate(footprint_steps, decode(b, {&s, 1}, footprint_steps));
+  b.close(s);
+  return f;
+}
+
+int compare(const compare_options& given) {
+  if (!given.suite.empty()) return compare_suite(given);
+  for (const auto& [wrong, flag] : {std::pair(!given.report.empty(), "--report"), std::pair(given.trials.has_value(), "--trials"),
+                                    std::pair(given.seed.has_value(), "--seed"), std::pair(given.resume, "--resume")})
+    if (wrong) throw bad_input(std::string(flag) + " is given without --suite, allowed only with it");
+  compare_options o = given;
+  if (o.context == 0) o.context = 2048;
   const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
   require_utf8(o.prompt, "--prompt");
   const instruction_set isa = pick_instruction_set(o.isa);
@@ -74,9 +85,12 @@ int compare(const compare_options& o) {
     file.open(o.output);
     if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
   }
-  std::vector<cache_name> names;
-  for (const cache_name& c : cache_names)
-    if (c.name == "f32" || o.kvs.empty() || std::find(o.kvs.begin(), o.kvs.end(), c.name) != o.kvs.end()) names.push_back(c);
+  std::vector<std::string> asked = o.kvs;
+  if (asked.empty()) {  // one of each kind; those that need head scores where there are some
+    asked = {"bf16", "fp8", "int8", "int4-hadamard", "kivi-2", "gear-2", "mikv-4", "h2o", "streaming"};
+    if (m.weights->heads) asked.insert(asked.end(), {"duo", "duo-int4", "razor"});
+  }
+  const std::vector<cache_name> names = chosen_caches(asked);
 
   const std::uint32_t depth = std::min<std::uint32_t>(4096, m.config().context > decode_steps ? m.config().context - decode_steps : 1);
   std::vector<row> rows;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,8 +54,13 @@ struct compare_options : common_options {
   std::string file;              ///< empty: the project's own texts
   std::string prompt;            ///< continued by every cache; empty: not
   std::uint32_t tokens = 32;     ///< of the continuation
-  std::uint32_t context = 2048;  ///< of a perplexity window
+  std::uint32_t context = 0;     ///< of a perplexity window; 0: 2048, with a suite 4096
   std::string output;            ///< where JSON goes besides; empty: nowhere
+  std::string suite;             ///< empty: none; "kv"
+  std::string report;            ///< where a suite's results go; needed by a suite
+  std::optional<std::uint32_t> trials;  ///< questions of each of a suite's retrieval tasks (50)
+  std::optional<std::uint64_t> seed;    ///< of a suite's tasks (0)
+  bool resume = false;           ///< rows that `report` holds already are kept
 };
 
 struct calibrate_options : common_options {

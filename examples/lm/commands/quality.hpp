@@ -5,12 +5,29 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "../backend.hpp"
 #include "../tokenizer.hpp"
+#include "quire/evaluate/divergence.hpp"
 
 namespace quire_lm {
+
+/// f(i) for i in [0, n) on several threads; results go by index, so their order is none of the threads'.
+template <class F>
+void each_index(std::size_t n, std::uint32_t threads, const F& f) {
+  std::vector<std::thread> others;
+  const auto part = [&](std::uint32_t t) {
+    for (std::size_t i = t; i < n; i += threads) f(i);
+  };
+  for (std::uint32_t t = 1; t < threads; ++t) others.emplace_back(part, t);
+  part(0);
+  for (std::thread& t : others) t.join();
+}
+
+/// Appends tokens to a sequence in one step; logits of those from the `from`-th on: [tokens − from][vocabulary].
+void step_rows(backend& b, std::uint32_t sequence, std::span<const token> tokens, std::uint32_t from, float* logits);
 
 struct quality {
   double perplexity = 0;
