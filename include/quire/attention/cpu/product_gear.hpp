@@ -9,7 +9,8 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
 /// Prepared: the rows of the backbone's multiplier, then the coefficients themselves. Queries go in blocks of four: their
 /// coefficients are turned once, so that an outlier is one multiply-add of four queries into a sum [column][query],
-/// and that is turned back when it joins y. Two such sums take turns by row: heavy channels of values hit one column over and over.
+/// and that is turned back when it joins y. Two such sums take turns by row, because a column that is hit again waits for its last
+/// store; one sum and four were slower. An integer backbone runs the outliers between its own dot products.
 template <class Base, std::uint32_t Rank, std::uint32_t Outliers>
 struct multiplier<kv::gear<Base, Rank, Outliers>> {
   using codec_type = kv::gear<Base, Rank, Outliers>;
@@ -31,6 +32,26 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
 
   static void multiply(const codec_type& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
+    if (s.rows % 16 == 0) run<simd::f32_tag>(codec, at, s, tile, a, n, y, ldy, scratch, next);
+    else run<hn::CappedTag<float, 8>>(codec, at, s, tile, a, n, y, ldy, scratch, next);
+  }
+
+ private:
+  static constexpr bool sparse = Outliers != 0;
+  /// 128-bit blocks of a vector, at least one.
+  template <class D>
+  static constexpr std::uint32_t blocks = hn::MaxLanes(D{}) < 4 ? 1 : static_cast<std::uint32_t>(hn::MaxLanes(D{})) / 4;
+
+  template <class D>
+  static HWY_INLINE hn::Vec<D> load_half(D d, const f16* from) noexcept {
+    const hn::Rebind<hwy::float16_t, D> dh;
+    return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(from)));
+  }
+
+  /// Vectors along the rows are D's.
+  template <class D>
+  static void run(const codec_type& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n,
+                  float* y, std::size_t ldy, std::byte* scratch, const std::byte* next) noexcept {
     const ahead fetch(tile, next);
     for (std::size_t line = codec.factors_at(s); line < codec.tile_bytes(s); line += 64) fetch(tile + line);
     const auto* coefficients = reinterpret_cast<const float*>(a + n * backbone::prepared_bytes(s));
@@ -47,11 +68,10 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
     };
     const auto begin = [&](std::uint32_t r) {
       with_rows(n - r, [&]<int R>() {
-        if (s.rows % 16 == 0) take<R>(simd::f32_tag{}, s, coefficients + r * s.rows, factors, turned, sums, along);
-        else take<R>(hn::CappedTag<float, 8>{}, s, coefficients + r * s.rows, factors, turned, sums, along);
+        take<R>(D{}, s, coefficients + r * s.rows, factors, turned, sums, along);
       });
     };
-    scattering work{s, turned, deltas, cells, sums};
+    scattering<D> work{s, turned, deltas, cells, sums};
     begin(0);  // early: what it writes in vectors is read in quarters, which waits until it has left the store queue
     if constexpr (sparse) unpack(s, tile + codec.deltas_at(s), tile + codec.indices_at(s), deltas, cells);
     if constexpr (sparse && requires { backbone::multiply_beside(codec.base, s, tile, a, n, y, ldy, next, work); }) {
@@ -71,18 +91,6 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
         else give<R>(hn::CappedTag<float, 8>{}, s, along, factors + Rank * s.rows, sums, y + r * ldy, ldy);
       });
     }
-  }
-
- private:
-  static constexpr bool sparse = Outliers != 0;
-  /// 128-bit blocks of a vector, at least one.
-  template <class D>
-  static constexpr std::uint32_t blocks = hn::MaxLanes(D{}) < 4 ? 1 : static_cast<std::uint32_t>(hn::MaxLanes(D{})) / 4;
-
-  template <class D>
-  static HWY_INLINE hn::Vec<D> load_half(D d, const f16* from) noexcept {
-    const hn::Rebind<hwy::float16_t, D> dh;
-    return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(from)));
   }
 
   /// Turns the coefficients of R queries, takes their products with P and clears the sums. Among 4·blocks rows, row 4b + j lies at place
@@ -121,6 +129,7 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
   }
 
   /// sums [2][columns][4] += a·S, even rows into the first, odd rows into the second; four rows at a time.
+  template <class D>
   struct scattering {
     kv::tile_shape s;
     const float *turned, *deltas;
@@ -132,8 +141,7 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
       if constexpr (sparse) {
         if (row == s.rows) return;
         const hn::CappedTag<float, 4> d4;
-        constexpr std::uint32_t lanes4 = static_cast<std::uint32_t>(hn::MaxLanes(d4));
-        const std::uint32_t b = s.rows % 16 == 0 ? blocks<simd::f32_tag> : blocks<hn::CappedTag<float, 8>>;
+        constexpr std::uint32_t lanes4 = static_cast<std::uint32_t>(hn::MaxLanes(d4)), b = blocks<D>;
         const std::uint32_t inside = row & (4 * b - 1);  // b is a power of two
         const float *from = turned + 4 * (row - inside + inside / 4), *delta = deltas + row * Outliers;
         const std::uint16_t* cell = cells + row * Outliers;
