@@ -49,9 +49,10 @@ inline constexpr std::string_view colours[] = {"amber", "brown", "coral", "dusty
 inline constexpr std::string_view animals[] = {"badger", "beetle", "camel", "donkey", "falcon", "gecko",  "heron",  "lemur",
                                                "magpie", "otter",  "panda", "rabbit", "salmon", "spider", "turtle", "walrus"};
 inline constexpr std::string_view words[] = {
-    "anchor", "apple",  "arrow",  "banjo",  "barrel", "bottle", "bridge", "bucket", "button", "candle", "carpet", "castle", "cherry", "circle", "copper", "cotton",
-    "desert", "dragon", "engine", "feather", "flower", "forest", "garlic", "hammer", "island", "jacket", "ladder", "lemon",  "magnet", "marble", "meadow", "mirror",
-    "needle", "orange", "palace", "pepper", "pillow", "planet", "pocket", "puzzle", "rocket", "saddle", "shadow", "temple", "ticket", "tunnel", "velvet", "window"};
+    "anchor", "apple", "arrow", "banjo", "barrel", "bottle", "bridge", "bucket", "button", "candle", "carpet", "castle", "cherry",
+    "circle", "copper", "cotton", "desert", "dragon", "engine", "feather", "flower", "forest", "garlic", "hammer", "island", "jacket",
+    "ladder", "lemon", "magnet", "marble", "meadow", "mirror", "needle", "orange", "palace", "pepper", "pillow", "planet", "pocket",
+    "puzzle", "rocket", "saddle", "shadow", "temple", "ticket", "tunnel", "velvet", "window"};
 
 /// `count` numbers of `digits` digits, all different, none starting with 0.
 inline std::vector<std::string> numbers(draws& draw, std::uint32_t count, std::uint32_t digits) {
@@ -136,11 +137,13 @@ status needle(const retrieval_options& o, const Count& count, retrieval_task& ou
   retrieval_task t;
   std::vector<std::string> facts;
   for (std::uint32_t i = 0; i < o.facts; ++i) {
-    const std::string name = std::string(detail::colours[names[i] / std::size(detail::animals)]) + " " + std::string(detail::animals[names[i] % std::size(detail::animals)]);
+    const std::string colour(detail::colours[names[i] / std::size(detail::animals)]), animal(detail::animals[names[i] % std::size(detail::animals)]);
+    const std::string name = colour + " " + animal;
     facts.push_back("The " + name + " is number " + numbers[i] + ".");
     t.questions.push_back({"What is the number of the " + name + "?", "The " + name + " is number", " " + numbers[i]});
   }
-  if (const status s = detail::spread("Some animals in this text have a number. Remember the numbers.", facts, o.tokens, draw, count, " ", t); !s) return s;
+  constexpr const char* opening = "Some animals in this text have a number. Remember the numbers.";
+  if (const status s = detail::spread(opening, facts, o.tokens, draw, count, " ", t); !s) return s;
   out = std::move(t);
   return {};
 }
@@ -160,7 +163,8 @@ status line_retrieval(const retrieval_options& o, const Count& count, retrieval_
     facts.push_back(line + " " + contents[i]);
     t.questions.push_back({"What is the content of line " + std::string(detail::words[names[i]]) + "?", line, " " + contents[i]});
   }
-  if (const status s = detail::spread("Below is a record of lines. Remember the content of each line.", facts, o.tokens, draw, count, "\n", t); !s) return s;
+  constexpr const char* opening = "Below is a record of lines. Remember the content of each line.";
+  if (const status s = detail::spread(opening, facts, o.tokens, draw, count, "\n", t); !s) return s;
   out = std::move(t);
   return {};
 }
