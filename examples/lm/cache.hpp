@@ -29,6 +29,8 @@ inline constexpr std::array cache_names = std::to_array<cache_name>({
     {"kivi-4", "KIVI: 4-bit codes, keys per channel, values per token, groups of 32"},
     {"kivi-3", "KIVI with 3-bit codes"},
     {"kivi-2", "KIVI with 2-bit codes"},
+    {"kivi-3-g64", "KIVI with 3-bit codes in groups of 64"},
+    {"kivi-2-g64", "KIVI with 2-bit codes in groups of 64: the backbone of gear-2"},
     {"gear-4", "GEAR: 4-bit KCVT codes, rank 2, two outliers a vector"},
     {"gear-2", "GEAR: 2-bit KIVI codes in groups of 64, rank 2, two outliers a vector"},
     {"gear-l-4", "GEAR-L: 4-bit KCVT codes and rank 2"},

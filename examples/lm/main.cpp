@@ -133,6 +133,8 @@ void add_compare(CLI::App& app, compare_options& o) {
   c.add_option("--report", o.report, "With --suite: JSON, written anew after each cache")->check(not_empty())->type_name("FILE");
   c.add_option("--trials", o.trials, "With --suite: questions of each retrieval task (default: 50)")->check(whole(1, 100000))->type_name("N");
   c.add_option("--seed", o.seed, "With --suite: of the tasks (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+  c.add_option("--facts", o.facts, "With --suite: facts in each retrieval prompt (default: 3 needles, 4 lines)")->check(whole(1, 64))->type_name("N");
+  c.add_option("--lengths", o.lengths, "With --suite: tokens of retrieval prompts, with commas (default: a quarter, a half and all of --context)")->allow_extra_args(false)->delimiter(',')->check(whole(256, most_tokens))->type_name("N,...");
   c.add_flag("--resume", o.resume, "With --suite: keep the rows that the report holds already");
 }
 
@@ -142,6 +144,7 @@ void add_calibrate(CLI::App& app, calibrate_options& o) {
   c.add_option("--output", o.output, "JSON file to write")->required()->check(not_empty())->type_name("FILE");
   c.add_option("--file", o.file, "UTF-8 text that passkeys hide in (default: the project's own texts)")->type_name("FILE");
   c.add_option("--record", o.record, "Write the gates' D matrices to this file as well")->type_name("FILE");
+  c.add_option("--from", o.from, "Train gates on the D matrices of an earlier --record; no passes for them")->type_name("FILE");
   c.add_option("--probes", o.probes, "Probes of random tokens (default: 3)")->check(whole(1, 1000))->type_name("N");
   c.add_option("--period", o.period, "Random tokens of a probe (default: 256)")->check(whole(2, 1 << 20))->type_name("N");
   c.add_option("--repeats", o.repeats, "How often they come (default: 4)")->check(whole(2, 64))->type_name("N");
@@ -150,7 +153,7 @@ void add_calibrate(CLI::App& app, calibrate_options& o) {
   c.add_option("--sinks", o.sinks, "First tokens a streaming head keeps (default: 64)")->check(whole(0, most_tokens))->type_name("N");
   c.add_option("--window", o.window, "Newest tokens it keeps (default: 256)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--steps", o.steps, "Steps of gate training (default: 500)")->check(whole(1, 1000000))->type_name("N");
-  c.add_option("--lambda", o.lambda, "Weight of the gates' size (default: 0.05)")->check(real("0 to 100", 0, 100, false))->type_name("L");
+  c.add_option("--lambda", o.lambda, "Weight of the gates' size (default: 0.5)")->check(real("0 to 100", 0, 100, false))->type_name("L");
   c.add_option("--seed", o.seed, "Of probes and texts (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
 }
 

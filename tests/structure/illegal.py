@@ -22,6 +22,11 @@ CASES = [
     ("kv::overlay<kv::overlay<kv::paged<int4>>> x;", "a layout has one overlay"),
     ("kv::overlay<kv::paged<kv::raw_bf16>> x;", "sealed tiles are as exact as the overlay"),
     ("kv::integer<5, kv::group::row> x;", "Bits must be"),
+    ("kv::balanced<kv::hadamard<kv::integer<4, kv::group::row>>> x;", "a balancer and a rotation exclude each other"),
+    ("kv::hadamard<kv::balanced<kv::integer<4, kv::group::row>>> x;", "a balancer and a rotation exclude each other"),
+    ("kv::gear<kv::hadamard<kv::integer<4, kv::group::row>>, 2, 2> x;", "write hadamard<gear<Base, ...>>"),
+    ("kv::gear<kv::integer<4, kv::group::row>, 0, 0> x;", "use the backbone itself"),
+    ("kv::gear<kv::integer<4, kv::group::row>, 9, 0> x;", "Rank must be 0 to 8"),
     ("kv::raw<double> x;", "Number must be float, bf16 or f16"),
 ]
 

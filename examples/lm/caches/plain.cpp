@@ -35,6 +35,8 @@ std::unique_ptr<backend> make_plain(const cache_spec& c, const model_weights& w,
   if (c.name == "kivi-4") return paged<per_channel<4, 32>>(w, o);
   if (c.name == "kivi-3") return paged<per_channel<3, 32>>(w, o);
   if (c.name == "kivi-2") return paged<per_channel<2, 32>>(w, o);
+  if (c.name == "kivi-3-g64") return paged<per_channel<3>>(w, o);
+  if (c.name == "kivi-2-g64") return paged<per_channel<2>>(w, o);
   if (c.name == "gear-4") return paged<repaired<4, 2, 2>>(w, o);
   if (c.name == "gear-2") return paged<repaired<2, 2, 2>>(w, o);
   if (c.name == "gear-l-4") return paged<repaired<4, 2, 0>>(w, o);

@@ -143,9 +143,22 @@ cal::gate_samples leave_one_out(const instruction_set& isa, const loaded_model& 
   return out;
 }
 
+/// What an earlier run recorded. fails: bad_input naming --from.
+cal::gate_samples recorded(const std::string& path, const model_config& c) {
+  const std::string text = read_text(path, "--from");
+  cal::gate_samples out;
+  if (const quire::status s = cal::gate_file::read(std::as_bytes(std::span(text)), out); !s) throw bad_input("--from is " + quire_lm::quoted(path) + ", which can't be used: " + quire::describe(s));
+  if (out.layers != c.layers || out.kv_heads != c.kv_heads)
+    throw bad_input("--from is " + quire_lm::quoted(path) + " of " + std::to_string(out.layers) + " x " + std::to_string(out.kv_heads) + " heads, allowed the model's " +
+                    std::to_string(c.layers) + " x " + std::to_string(c.kv_heads));
+  return out;
+}
+
 }  // namespace
 
-int calibrate(const calibrate_options& o) {
+int calibrate(const calibrate_options& given) {
+  calibrate_options o = given;
+  o.wide = true;  // the rounding of 8-bit activations moves hidden states more than most single heads do
   const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
   std::ofstream file(o.output);
   if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
@@ -158,7 +171,7 @@ int calibrate(const calibrate_options& o) {
 
   const double start = now();
   const cal::repeat_scores repeats = look_back(isa, m, o);
-  const cal::gate_samples samples = leave_one_out(isa, m, o, haystack);
+  const cal::gate_samples samples = o.from.empty() ? leave_one_out(isa, m, o, haystack) : recorded(o.from, m.config());
   const double passes = now() - start;
   if (!o.record.empty()) {
     std::vector<std::byte> bytes;
@@ -179,7 +192,7 @@ int calibrate(const calibrate_options& o) {
 
   head_scores scores{.gates = trained.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}};
   scores.how = "quire-lm calibrate: " + std::to_string(o.probes) + " probes of " + std::to_string(o.repeats) + " x " + std::to_string(o.period) + " random tokens; " +
-               std::to_string(o.samples) + " passkey texts of " + std::to_string(o.length) + " tokens, sinks " + std::to_string(o.sinks) + ", window " + std::to_string(o.window) +
+               std::to_string(samples.samples) + " passkey texts of " + std::to_string(o.length) + " tokens, sinks " + std::to_string(o.sinks) + ", window " + std::to_string(o.window) +
                ", lambda " + fixed(o.lambda, 3) + ", AdamW 0.02 with linear decay, " + std::to_string(o.steps) + " steps; seed " + std::to_string(o.seed);
   write_head_scores(file, scores, m.config());
   file.close();

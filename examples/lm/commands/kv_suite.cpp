@@ -287,6 +287,8 @@ int compare_suite(const compare_options& o) {
     if (wrong) throw bad_input(std::string(flag) + " is given with --suite, allowed only without it");
   const std::uint32_t context = o.context == 0 ? 4096 : o.context, trials = o.trials.value_or(50);
   const std::uint64_t seed = o.seed.value_or(0);
+  for (const std::uint32_t n : o.lengths)
+    if (n > context) throw bad_input("--lengths is " + std::to_string(n) + ", allowed at most --context " + std::to_string(context));
   if (context < 1024) throw bad_input("--context is " + std::to_string(context) + ", allowed with --suite 1024 to the model's");
   const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
   const instruction_set isa = pick_instruction_set(o.isa);
@@ -309,9 +311,10 @@ int compare_suite(const compare_options& o) {
   for (std::size_t w = 0; w < windows; ++w) t.text.push_back({piece(w * context, context), context / 2});
   for (const retrieval_kind k : {retrieval_kind::needle, retrieval_kind::line}) {
     retrieval_plan& plan = t.plans[static_cast<int>(k)];
-    plan = {.kind = k, .lengths = {context / 4, context / 2, context}, .trials = trials, .seed = seed};
+    plan = {.kind = k, .lengths = o.lengths.empty() ? std::vector<std::uint32_t>{context / 4, context / 2, context} : o.lengths, .trials = trials, .seed = seed};
     if (k == retrieval_kind::needle) plan.facts = 3, plan.digits = 5;
     else plan.facts = 4, plan.digits = 4;
+    if (o.facts) plan.facts = *o.facts;
     t.prompts[static_cast<int>(k)] = make_prompts(*m.tok, plan);
   }
   const std::uint32_t depth = std::min(context, config.context - footprint_steps);

@@ -60,6 +60,8 @@ struct compare_options : common_options {
   std::string report;            ///< where a suite's results go; needed by a suite
   std::optional<std::uint32_t> trials;  ///< questions of each of a suite's retrieval tasks (50)
   std::optional<std::uint64_t> seed;    ///< of a suite's tasks (0)
+  std::optional<std::uint32_t> facts;   ///< of a suite's retrieval contexts (3 needles, 4 lines)
+  std::vector<std::uint32_t> lengths;   ///< of a suite's retrieval prompts; empty: a quarter, a half and all of the context
   bool resume = false;           ///< rows that `report` holds already are kept
 };
 
@@ -67,11 +69,12 @@ struct calibrate_options : common_options {
   std::string file;                  ///< what the passkeys hide in; empty: the project's own texts
   std::string output;                ///< the JSON file
   std::string record;                ///< D matrices of the gates besides; empty: not
+  std::string from;                  ///< D matrices of an earlier run instead of passes; empty: passes
   std::uint32_t probes = 3, period = 256, repeats = 4;
   std::uint32_t samples = 4, length = 1024;   ///< passkey texts and their tokens
   std::uint32_t sinks = 64, window = 256;     ///< of a streaming head
   std::uint32_t steps = 500;
-  double lambda = 0.05;
+  double lambda = 0.5;
   std::uint64_t seed = 0;
 };
 

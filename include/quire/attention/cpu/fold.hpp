@@ -10,6 +10,9 @@
 #include "../reference.hpp"
 #include "../sink.hpp"
 #include "product.hpp"
+#include "product_balanced.hpp"
+#include "product_fp8.hpp"
+#include "product_gear.hpp"
 #include "product_integer.hpp"
 
 namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {

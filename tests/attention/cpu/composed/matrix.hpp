@@ -6,6 +6,9 @@
 
 #include "attention/fixture.hpp"
 #include "catch.hpp"
+#include "quire/kv/codec/balanced.hpp"
+#include "quire/kv/codec/fp8.hpp"
+#include "quire/kv/codec/gear.hpp"
 #include "quire/kv/image.hpp"
 #include "quire/kv/layout/overlay.hpp"
 
@@ -115,7 +118,10 @@ void each_codec(F&& f) {
   f.template operator()<int4_channel>("int4 per channel");
   f.template operator()<int4_hadamard>("int4 Hadamard");
   f.template operator()<codec_pair<integer<3, group::row, 32>>>("int3, groups of 32");
-  f.template operator()<codec_pair<integer<2, group::column, 32>, integer<2, group::row, 32>>>("int2 per token, groups of 32");
+  f.template operator()<codec_pair<kv::balanced<integer<2, group::column, 32>>, integer<2, group::row, 32>>>("int2 per token, balanced keys");
+  f.template operator()<codec_pair<kv::fp8>>("fp8");
+  f.template operator()<codec_pair<kv::gear<integer<2, group::row>, 2, 2>>>("GEAR");
+  f.template operator()<codec_pair<kv::hadamard<kv::gear<integer<4, group::row>, 2, 0>>>>("GEAR-L after Hadamard");
 }
 
 inline constexpr std::uint8_t first_whole[] = {1, 0};
