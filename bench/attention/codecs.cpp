@@ -4,123 +4,17 @@
 // every round also reads the same bytes with plain loads. Ratios are medians over rounds, so drift cancels.
 // usage: bench_attention [--workers N] [--rounds N] [--megabytes N] [--only TEXT] [--json FILE]
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
-#include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "../bandwidth.hpp"
-#include "quire/attention/cpu/attend.hpp"
-#include "quire/attention/cpu/product_balanced.hpp"
-#include "quire/attention/cpu/product_fp8.hpp"
-#include "quire/attention/cpu/product_gear.hpp"
-#include "quire/kv/layout/paged.hpp"
-#include "quire/kv/store.hpp"
+#include "arm.hpp"
 
 using namespace quire;
+using quire_bench::arm;
 
 namespace {
-
-constexpr attention::problem shape{.q_heads = 9, .kv_heads = 3};
-constexpr extents heads{1, 3, 64};
-
-/// One cache with one sequence, and the time of one decode step over it.
-struct arm {
-  std::string name;
-  double token_bytes = 0, bits = 0;
-  std::uint32_t tokens = 0;
-  virtual ~arm() = default;
-  /// Seconds per step over `repeat` steps in one parallel region.
-  virtual double step(int repeat) = 0;
-  virtual double read() = 0;   ///< bytes a second of plain loads over the sealed tiles
-  double ns_per_token(int repeat) { return step(repeat) * 1e9 / tokens; }
-};
-
-/// Rows like a model's: keys with a few large channels, values with one; heavy tokens now and then.
-void draw(kv::tile_shape s, kv::side which, std::mt19937& random, float* x) {
-  std::normal_distribution<float> normal;
-  for (std::uint32_t r = 0; r < s.rows; ++r)
-    for (std::uint32_t c = 0; c < s.columns; ++c) {
-      const std::uint32_t channel = which == kv::side::key ? r : c, token = which == kv::side::key ? c : r;
-      const bool large = which == kv::side::key ? channel % 29 == 3 : channel % 61 == 5;
-      x[r * s.columns + c] = normal(random) * (large ? 8.0f : 1.0f) * (token % 31 == 7 ? 3.0f : 1.0f);
-    }
-}
-
-template <class Pair>
-class cache_arm : public arm {
- public:
-  using L = kv::paged<Pair>;
-  cache_arm(const char* title, thread_executor& pool, std::size_t bytes)
-      : layout_(heads), length_(tokens_for(layout_, bytes)), store_(layout_, options(length_)), work_(layout_, shape, pool.workers(), 1, 1, length_ + 1), pool_(pool) {
-    name = title, tokens = length_;
-    token_bytes = static_cast<double>(kv::page_bytes(layout_, 0)) / tile_tokens;
-    bits = (kv::bits_per_element(layout_.sealed().key, kv::shape_of(kv::side::key, heads.head_dim)) +
-            kv::bits_per_element(layout_.sealed().value, kv::shape_of(kv::side::value, heads.head_dim))) / 2;
-    if (!store_.open(sequence_) || !store_.reserve(sequence_, length_)) std::abort();
-    fill();
-    if (!store_.commit(sequence_, length_) || !store_.reserve(sequence_, 1)) std::abort();
-    std::mt19937 random(3);
-    std::normal_distribution<float> normal;
-    q_.resize(shape.q_heads * 64), k_.resize(shape.kv_heads * 64), v_ = k_, out_ = q_;
-    for (auto* row : {&q_, &k_, &v_})
-      for (float& x : *row) x = normal(random);
-  }
-  double step(int repeat) override {
-    const attention::query_span span{sequence_, length_, 1, 0};
-    attention::cpu::layer_call<L> c{store_.view(), shape, 0, {&span, 1}};
-    c.q = q_.data(), c.k = k_.data(), c.v = v_.data(), c.out = out_.data();
-    c.ldq = c.ldo = q_.size(), c.ldkv = k_.size();
-    const double start = quire_bench::seconds();
-    pool_.run([&](const team& t) {
-      for (int i = 0; i < repeat; ++i) attention::cpu::attend(t, c, work_);
-    });
-    return (quire_bench::seconds() - start) / repeat;
-  }
-  double read() override { return quire_bench::read_bandwidth(pool_, store_.view().base[0], length_ / tile_tokens * kv::page_bytes(layout_, 0)); }
-
- private:
-  static std::uint32_t tokens_for(const L& l, std::size_t bytes) {  // whole pieces
-    return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(bytes / (kv::page_bytes(l, 0) * piece_tiles))) * piece_tokens;
-  }
-  static kv::store_options<L> options(std::uint32_t tokens) {
-    static const std::vector<float> ones(heads.head_dim, 1.0f);
-    kv::store_options<L> o{.sequences = 1, .max_tokens = tokens + 64, .params = reinterpret_cast<const std::byte*>(ones.data())};
-    o.pages[0] = tokens / tile_tokens;
-    return o;
-  }
-  /// Seals a few hundred tiles and repeats their bytes.
-  void fill() {
-    const Pair pair = layout_.sealed();
-    const std::size_t piece = pair.piece_bytes(heads.head_dim);
-    const std::uint32_t distinct = std::min<std::uint32_t>(256, length_ / tile_tokens * heads.kv_heads);
-    std::vector<std::byte> pieces(piece * distinct);
-    std::vector<float> x(64 * 64);
-    std::mt19937 random(1);
-    const auto view = store_.view();
-    for (std::uint32_t i = 0; i < distinct; ++i)
-      for (kv::side which : {kv::side::key, kv::side::value}) {
-        const kv::tile_shape s = kv::shape_of(which, heads.head_dim);
-        draw(s, which, random, x.data());
-        std::byte* to = pieces.data() + i * piece + (which == kv::side::key ? 0 : pair.value_offset(heads.head_dim));
-        if (which == kv::side::key) pair.key.encode(view.context(0, 0, i, which), s, x.data(), to);
-        else pair.value.encode(view.context(0, 0, i, which), s, x.data(), to);
-      }
-    for (std::uint32_t t = 0, i = 0; t < length_ / tile_tokens; ++t)
-      for (std::uint32_t h = 0; h < heads.kv_heads; ++h, ++i) std::memcpy(view.sealed(sequence_, 0, h, t), pieces.data() + i % distinct * piece, piece);
-  }
-
-  L layout_;
-  std::uint32_t length_, sequence_ = 0;
-  kv::store<L> store_;
-  attention::cpu::workspace<L> work_;
-  thread_executor& pool_;
-  std::vector<float> q_, k_, v_, out_;
-};
 
 using maker = std::function<std::unique_ptr<arm>(thread_executor&, std::size_t)>;
 struct entry {
@@ -130,7 +24,10 @@ struct entry {
 };
 template <class Pair>
 entry cache(const char* name, const char* backbone = nullptr) {
-  return {name, backbone, [name](thread_executor& pool, std::size_t bytes) { return std::make_unique<cache_arm<Pair>>(name, pool, bytes); }};
+  return {name, backbone, [name](thread_executor& pool, std::size_t bytes) -> std::unique_ptr<arm> {
+            using L = kv::paged<Pair>;
+            return std::make_unique<quire_bench::cache_arm<L>>(name, pool, L(quire_bench::heads), quire_bench::tokens_for<Pair>(bytes));
+          }};
 }
 
 using kv::codec_pair, kv::group, kv::hadamard, kv::integer;
