@@ -67,7 +67,8 @@ std::vector<double> expected(const kv::store<L>& store, std::uint32_t sequence, 
   const std::uint32_t head = q_head / p.group(), tile = query / tile_tokens;
   const kv::head_view runs = view.head(sequence, 0, head, tile, view.tail(sequence, 0, head), query % tile_tokens + 1);
   std::vector<double> out(p.dim_v);
-  attention::reference_row(store.layout(), runs, p, q_head, query, data.q.data() + query * data.q_width + q_head * p.dim_k, {0, head}, out.data());
+  attention::reference_row(store.layout(), runs, p, q_head, query, data.q.data() + query * data.q_width + q_head * p.dim_k,
+                           view.context(sequence, 0, head, 0, kv::side::key), out.data());
   return out;
 }
 
