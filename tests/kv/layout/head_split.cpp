@@ -100,3 +100,30 @@ TEST_CASE("heads all of one class leave the other group empty and the store work
     CHECK(store.check());
   }
 }
+
+TEST_CASE("head splits of a small model free what they promise at 8192 tokens, measured") {
+  const extents model{30, 3, 64};  // SmolLM2-135M
+  const auto held = [](const auto& layout) {
+    kv::store store(layout, kv::pages_for(layout, 1, 8192, 256));
+    std::uint32_t s = 0;
+    REQUIRE(store.open(s));
+    for (std::uint32_t at = 0; at < 8192; at += 256) {
+      REQUIRE(store.reserve(s, 256));
+      REQUIRE(store.commit(s, 256));
+    }
+    REQUIRE(store.bytes(s) == kv::sequence_bytes(layout, 8192));
+    return static_cast<double>(store.bytes(s));
+  };
+  constexpr double calibration = 4096;  // a file of head scores takes less
+  const double full = held(kv::paged<kv::raw_bf16>(model));
+  const auto classes = [&](std::uint32_t whole) {
+    std::vector<std::uint8_t> table(model.heads(), 0);
+    std::fill_n(table.begin(), whole, std::uint8_t{1});
+    return kv::head_classes(model, table);
+  };
+  const kv::head_classes fourteen = classes(14), half = classes(45);  // 14 % induction and 1 % echo heads; half
+  using razor = kv::head_split<kv::raw_bf16, kv::raw_bf16, kv::remainder::mean_token>;
+  CHECK((held(razor(model, fourteen, kv::retain::scaled_window{64, 256, 5})) + calibration) / full < 0.35);
+  CHECK((held(razor(model, fourteen, kv::retain::scaled_window{64, 256, 7})) + calibration) / full < 0.30);
+  CHECK((held(kv::head_split<kv::raw_bf16>(model, half, kv::retain::sinks_window{64, 256})) + calibration) / full < 0.55);
+}
