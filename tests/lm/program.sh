@@ -54,6 +54,10 @@ refuses "no model" '--model' generate --prompt a
 refuses "no prompt" '--prompt is absent' generate --model "$none"
 refuses "unknown cache" "--kv.*'nonsense'.*allowed .*bf16" generate --model "$none" --prompt a --kv nonsense
 refuses "unknown cache in a list" "--kv.*'nonsense'.*allowed .*bf16" bench --model "$none" --kv bf16,nonsense
+refuses "unknown parameter of a cache" "--kv.*'x'.*allowed .*window" generate --model "$none" --prompt a --kv razor:x=1
+refuses "a share above one" "--kv.*keep '2'.*allowed a share" generate --model "$none" --prompt a --kv duo:keep=2
+refuses "a parameter without its value" "--kv.*sinks ''.*allowed a whole number" generate --model "$none" --prompt a --kv duo:sinks
+refuses "calibration without a file to write" '--output' calibrate --model "$none"
 refuses "no threads" "--threads.*'0'.*allowed .* 1 to" generate --model "$none" --prompt a --threads 0
 refuses "threads that are no number" "--threads.*'two'.*allowed" generate --model "$none" --prompt a --threads two
 refuses "more threads than fit a number" "--threads.*'99999999999999999999'.*allowed" generate --model "$none" --prompt a --threads 99999999999999999999
@@ -97,6 +101,12 @@ if [ -f "$model" ]; then
   refuses "prompt beyond the context" '--prompt has [0-9]+ tokens.*at most 16 .*--context' generate --model "$model" --context 16 --tokens 4 \
     --prompt 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen'
   refuses "context beyond the model's" '--context is 1000000, allowed' generate --model "$model" --context 1000000 --prompt a
+  printf '{"version": 1, "model": "m", "how": "h", "layers": 2, "kv_heads": 1, "gates": [0, 1], "induction": [0, 1], "echo": [0, 1]}' >"$work/heads.json"
+  refuses "head scores of another model" "--heads.*layers of the head table is 2" generate --model "$model" --prompt a --kv duo --heads "$work/heads.json"
+  refuses "head scores that are no JSON" "--heads.*not a JSON object" generate --model "$model" --prompt a --kv duo --heads "$work/short"
+  refuses "head scores that are not there" "--heads.*can't be opened" generate --model "$model" --prompt a --kv duo --heads "$none"
+  refuses "recorded gates that are damaged" "--from.*gate file" calibrate --model "$model" --output "$work/made.json" --from "$work/heads.json"
+  refuses "suite lengths past the context" "--lengths is 4096" compare --model "$model" --suite kv --report "$work/report.json" --context 1024 --lengths 4096
   refuses "text shorter than a window" '--file has [0-9]+ tokens.*--context 512' perplexity --model "$model" --file "$work/short"
   refuses "unknown instruction set with a model" "--isa.*'nonsense'.*allowed" generate --model "$model" --prompt a --isa nonsense
   text=$(dirname "$0")/../../examples/data/harbour.txt
