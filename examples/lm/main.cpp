@@ -133,6 +133,7 @@ void add_compare(CLI::App& app, compare_options& o) {
   c.add_option("--report", o.report, "With --suite: JSON, written anew after each cache")->check(not_empty())->type_name("FILE");
   c.add_option("--trials", o.trials, "With --suite: questions of each retrieval task (default: 50)")->check(whole(1, 100000))->type_name("N");
   c.add_option("--seed", o.seed, "With --suite: of the tasks (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+  c.add_option("--tasks", o.tasks, "With --suite: retrieval tasks, with commas: needle, line (default: both)")->allow_extra_args(false)->delimiter(',')->check(one_of({"needle", "line"}))->type_name("NAME,...");
   c.add_option("--facts", o.facts, "With --suite: facts in each retrieval prompt (default: 3 needles, 4 lines)")->check(whole(1, 64))->type_name("N");
   c.add_option("--lengths", o.lengths, "With --suite: tokens of retrieval prompts, with commas (default: a quarter, a half and all of --context)")->allow_extra_args(false)->delimiter(',')->check(whole(256, most_tokens))->type_name("N,...");
   c.add_flag("--resume", o.resume, "With --suite: keep the rows that the report holds already");

@@ -315,7 +315,8 @@ int compare_suite(const compare_options& o) {
     if (k == retrieval_kind::needle) plan.facts = 3, plan.digits = 5;
     else plan.facts = 4, plan.digits = 4;
     if (o.facts) plan.facts = *o.facts;
-    t.prompts[static_cast<int>(k)] = make_prompts(*m.tok, plan);
+    const std::string_view name = k == retrieval_kind::needle ? "needle" : "line";
+    if (o.tasks.empty() || std::find(o.tasks.begin(), o.tasks.end(), name) != o.tasks.end()) t.prompts[static_cast<int>(k)] = make_prompts(*m.tok, plan);
   }
   const std::uint32_t depth = std::min(context, config.context - footprint_steps);
 

@@ -66,14 +66,22 @@ inline void note_query_peak(const kv::head_state& state, const problem& p, const
       if (x > most && x < std::numeric_limits<float>::infinity()) most = x;
     }
 }
-/// Fixes the balancer from those queries and the first tile's exact keys. `x` [head_dim × 64].
+/// Fixes the balancer from those queries and the first tile's exact keys. Both channels that a rotation mixes get one b: a key
+/// turns from one into the other as positions grow, and what the first tile shows of each alone says nothing about later
+/// tokens. `x` [head_dim × 64].
 template <class Raw>
-void fix_balance(const Raw& raw, const kv::codec_context& at, const kv::head_state& state, std::uint32_t head_dim, const std::byte* exact, float* x) noexcept {
+void fix_balance(const Raw& raw, const kv::codec_context& at, const kv::head_state& state, const rope& rotary, std::uint32_t head_dim, const std::byte* exact,
+                 float* x) noexcept {
   raw.decode(at, kv::shape_of(kv::side::key, head_dim), exact, x);
-  for (std::uint32_t i = 0; i < head_dim; ++i) {
+  const auto key_peak = [&](std::uint32_t i) {
     float most = 0;
     for (std::uint32_t t = 0; t < tile_tokens; ++t) most = std::max(most, std::fabs(x[i * tile_tokens + t]));
-    state.balance[i] = kv::channel_balance(state.query_peak[i], most);
+    return most;
+  };
+  const std::uint32_t turning = rotary.dims <= head_dim ? rotary.dims : 0, half = turning / 2;
+  for (std::uint32_t i = 0; i < head_dim; ++i) {
+    const std::uint32_t j = i >= turning ? i : rotary.style == rope_style::interleaved ? i ^ 1u : i < half ? i + half : i - half;
+    state.balance[i] = kv::channel_balance(std::max(state.query_peak[i], state.query_peak[j]), std::max(key_peak(i), key_peak(j)));
   }
 }
 
@@ -82,7 +90,7 @@ void fix_balance(const Raw& raw, const kv::codec_context& at, const kv::head_sta
 /// from a partial tile into the next and is not committed afterwards leaves the tail at the newer tile: close the sequence.
 template <kv::Layout L>
 bool append(const raw_tiles<L>& raws, const query_span& s, std::uint32_t layer, std::uint32_t head, const float* k, const float* v, std::size_t ld,
-            float* x) noexcept {
+            float* x, const rope& rotary = {}) noexcept {
   const kv::store_view<L>& view = raws.view;
   const auto raw = view.layout.raw();
   const auto sealed = view.layout.sealed();
@@ -107,7 +115,7 @@ bool append(const raw_tiles<L>& raws, const query_span& s, std::uint32_t layer, 
     }
     if (to != (tile + 1) * tile_tokens) continue;
     if constexpr (kv::balances<typename L::sealed_pair>)
-      if (tile == 0) fix_balance(raw.key, view.context(s.sequence, layer, head, 0, kv::side::key), view.state(s.sequence, layer, head), dim, exact, x);
+      if (tile == 0) fix_balance(raw.key, view.context(s.sequence, layer, head, 0, kv::side::key), view.state(s.sequence, layer, head), rotary, dim, exact, x);
     std::byte* out = view.sealed(s.sequence, layer, head, tile);
     seal(raw.key, sealed.key, view.context(s.sequence, layer, head, tile, kv::side::key), dim, exact, out, x);
     seal(raw.value, sealed.value, view.context(s.sequence, layer, head, tile, kv::side::value), dim, exact + value_offset, out + sealed.value_offset(dim), x);

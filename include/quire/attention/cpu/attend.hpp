@@ -200,7 +200,7 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
       if (unit % t.workers == t.worker) {
         const std::size_t at = s.row * c.ldkv + h * p.dim_k;
         if constexpr (kv::balances<typename L::sealed_pair>) note_query_peak(c.view.state(s.sequence, c.layer, h), p, s, h, c.q + s.row * c.ldq, c.ldq);
-        if (!append(raws, s, c.layer, h, c.k + at, c.v + at, c.ldkv, w.seal_scratch(t.worker))) w.not_finite_.store(true, std::memory_order_relaxed);
+        if (!append(raws, s, c.layer, h, c.k + at, c.v + at, c.ldkv, w.seal_scratch(t.worker), p.rotary)) w.not_finite_.store(true, std::memory_order_relaxed);
       }
   });
   for (std::uint32_t i = 0; i < w.split_items; ++i) w.of(t.worker, i).item = ~0u;
