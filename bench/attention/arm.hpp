@@ -45,7 +45,7 @@ inline void draw(kv::tile_shape s, kv::side which, std::mt19937& random, float* 
     }
 }
 
-/// Any layout of these heads. `Sink` takes scores: it is made anew from (pool workers, tokens) and told when a step ends.
+/// Any layout of these heads, filled by hand. `step_with` hands scores to a sink and calls `after` on every worker of a step.
 template <kv::Layout L>
 class cache_arm : public arm {
  public:
