@@ -2,6 +2,7 @@
 // Every host header, for first contact; programs include what they use.
 #pragma once
 
+#include "attention/cohort.hpp"
 #include "attention/plan.hpp"
 #include "attention/problem.hpp"
 #include "attention/reference.hpp"
