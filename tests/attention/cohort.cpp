@@ -141,17 +141,25 @@ TEST_CASE("only single rows of sequences that share a piece form cohorts") {
 
 TEST_CASE("a prefix is cut into nodes of the one tree") {
   for (std::uint32_t pieces = 1; pieces < 700; ++pieces) {
-    const prefix_units units(pieces);
-    REQUIRE(units.whole() <= prefix_units::most);
-    std::uint64_t next = 0;
-    std::uint32_t slots = 0;
-    units.for_each_node([&](std::uint32_t slot, tree_node n) {
-      REQUIRE(slot == slots++);
-      REQUIRE(n.pieces().begin == next);
-      next = n.pieces().end;
-    });
-    REQUIRE(next == pieces);
-    REQUIRE(slots <= prefix_units::slots(pieces));
-    for (std::uint32_t u = 0; u < units.count(); ++u) REQUIRE(units.unit(u).begin == std::uint64_t{u} << units.level);
+    for (std::uint32_t wanted = 1; wanted <= prefix_units::most; ++wanted) {
+      const prefix_units units(pieces, wanted);
+      REQUIRE(units.whole() <= wanted);
+      std::uint64_t next = 0;
+      std::uint32_t slots = 0;
+      units.for_each_node([&](std::uint32_t slot, tree_node n) {
+        REQUIRE(slot == slots++);
+        REQUIRE(n.pieces().begin == next);
+        next = n.pieces().end;
+      });
+      REQUIRE(next == pieces);
+      REQUIRE(slots <= prefix_units::slots(pieces));
+      for (std::uint32_t u = 0; u < units.count(); ++u) REQUIRE(units.unit(u).begin == std::uint64_t{u} << units.level);
+    }
   }
+  for (std::uint32_t workers = 1; workers < 40; ++workers)
+    for (std::uint64_t prefixes = 0; prefixes < 200; ++prefixes) {
+      const std::uint32_t n = prefix_units::wanted(prefixes, workers);
+      REQUIRE((n >= 1 && n <= prefix_units::most));
+      REQUIRE((n == prefix_units::most || prefixes == 0 || n * prefixes >= 4 * workers));
+    }
 }

@@ -10,14 +10,20 @@
 
 namespace quire::inline v0::attention {
 
-/// How the states of a shared prefix are kept: units of 2^level pieces, at most eight of them, then the aligned subtrees of
-/// what is left. They are nodes of the one merge tree, so who folds which unit changes no bit.
+/// How the states of a shared prefix are kept: units of 2^level pieces, at most `wanted` whole ones, then the aligned subtrees
+/// of what is left. They are nodes of the one merge tree, so neither their number nor who folds which changes a bit.
 struct prefix_units {
   std::uint32_t pieces = 0, level = 0;
 
   static constexpr std::uint32_t most = 8;
-  QUIRE_HD explicit constexpr prefix_units(std::uint32_t n) noexcept : pieces(n) {
-    while (pieces >> level > most) ++level;
+  /// `wanted`: 1 to `most`.
+  QUIRE_HD constexpr prefix_units(std::uint32_t n, std::uint32_t wanted) noexcept : pieces(n) {
+    while (pieces >> level > wanted) ++level;
+  }
+  /// Enough of them for every worker to get some of `prefixes`, and no more: each costs a merge.
+  QUIRE_HD static constexpr std::uint32_t wanted(std::uint64_t prefixes, std::uint32_t workers) noexcept {
+    const std::uint64_t n = prefixes == 0 ? 1 : (std::uint64_t{4} * workers + prefixes - 1) / prefixes;
+    return n < 1 ? 1 : n < most ? static_cast<std::uint32_t>(n) : most;
   }
   QUIRE_HD constexpr std::uint32_t whole() const noexcept { return pieces >> level; }
   QUIRE_HD constexpr std::uint32_t count() const noexcept { return whole() + ((pieces & ((1u << level) - 1)) != 0); }

@@ -191,7 +191,7 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
     const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
     const std::uint32_t start = item.pieces.piece(static_cast<std::uint32_t>(here.begin - before));
     subtree_stack stack(first ? 0 : start, folder.rows(), p.dim_v);
-    if (first && item.prefix != 0) push_prefix(stack, states, *cohorts, item, p, w.prefixes_);
+    if (first && item.prefix != 0) push_prefix(t, stack, states, *cohorts, item, p, w.prefixes_);
     for (std::uint64_t i = here.begin - before; i < here.end - before; ++i) {
       const std::uint32_t piece = item.pieces.piece(static_cast<std::uint32_t>(i));
       const std::uint32_t next = item.pieces.piece(static_cast<std::uint32_t>(std::min(i + 1, here.end - before - 1)));

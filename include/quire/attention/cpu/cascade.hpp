@@ -39,46 +39,57 @@ inline void copy_rows(row_states from, row_states to, std::uint32_t rows, std::u
   std::copy_n(from.o, std::size_t{rows} * dim, to.o);
 }
 
+/// Units of each prefix of a call. All workers agree on it.
+inline std::uint32_t units_wanted(const team& t, const problem& p, const cohort_plan& plan) noexcept {
+  return prefix_units::wanted(plan.cohorts().size() * p.kv_heads, t.workers);
+}
+
 /// This worker's share of all prefixes, unit by unit. Reads committed pages only, so it may run beside `append`; the results
 /// count after the next barrier. `states(level)`: scratch of this worker.
 template <kv::Layout L, class States>
 void fold_prefixes(const team& t, const layer_call<L>& c, const cohort_plan& plan, piece_folder<L>& folder, prefix_states& to, States&& states) noexcept {
   const problem& p = c.shape;
   const L& layout = c.view.layout;
-  const auto each_unit = [&](auto&& f) {  // heads of one prefix come together, as its pages do
+  const std::uint32_t wanted = units_wanted(t, p, plan);
+  const auto each_head = [&](auto&& f) {
     std::uint64_t n = 0;
     for (const cohort& a : plan.cohorts())
-      for (std::uint32_t u = 0; u < prefix_units(a.pieces).count(); ++u)
-        for (std::uint32_t h = 0; h < p.kv_heads; ++h)
-          if (!layout.group_sees(layout.slot(c.layer, h).group).limited()) f(a, u, h, n++);
+      for (std::uint32_t h = 0; h < p.kv_heads; ++h)
+        if (!layout.group_sees(layout.slot(c.layer, h).group).limited()) {
+          const prefix_units units(a.pieces, wanted);
+          f(a, h, units, n);
+          n += units.count();
+        }
     return n;
   };
-  const range mine = t.share(each_unit([](const cohort&, std::uint32_t, std::uint32_t, std::uint64_t) {}));
-  each_unit([&](const cohort& a, std::uint32_t u, std::uint32_t h, std::uint64_t n) {
-    if (n < mine.begin || n >= mine.end) return;
-    const prefix_units units(a.pieces);
-    const range pieces = units.unit(u);
+  const range mine = t.share(each_head([](const cohort&, std::uint32_t, prefix_units, std::uint64_t) {}));
+  each_head([&](const cohort& a, std::uint32_t h, prefix_units units, std::uint64_t before) {
+    const range here = intersect(mine, {before, before + units.count()});
+    if (here.empty()) return;
     const auto members = plan.members(a);
     const std::uint32_t sequence = c.spans[members[0]].sequence;
     const kv::head_view head = c.view.head(sequence, c.layer, h, a.pieces * piece_tiles, nullptr, 0);
     const work_item item{members[0], h, a.pieces * piece_tokens, a.count, {}};  // every member stands behind the prefix and sees all of it
     folder.begin(item, sequence, c.layer, head, [&](std::uint32_t i) { return c.q + c.spans[members[i]].row * c.ldq; });
-    subtree_stack stack(pieces.begin, folder.rows(), p.dim_v);
-    for (std::uint64_t i = pieces.begin; i < pieces.end; ++i) {
-      folder.fold(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(std::min(i + 1, pieces.end - 1)), states(stack.filled()), null_sink{});
-      stack.push({0, i}, states);
+    for (auto u = static_cast<std::uint32_t>(here.begin - before); u < here.end - before; ++u) {
+      const range pieces = units.unit(u);
+      subtree_stack stack(pieces.begin, folder.rows(), p.dim_v);
+      for (std::uint64_t i = pieces.begin; i < pieces.end; ++i) {
+        folder.fold(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(std::min<std::uint64_t>(i + 1, a.pieces - 1)), states(stack.filled()), null_sink{});
+        stack.push({0, i}, states);
+      }
+      for (std::uint32_t k = 0; k < stack.filled(); ++k) copy_rows(states(k), to.at(u + k, prefix_states::first_row(p, a, h)), folder.rows(), p.dim_v);
     }
-    for (std::uint32_t k = 0; k < stack.filled(); ++k) copy_rows(states(k), to.at(u + k, prefix_states::first_row(p, a, h)), folder.rows(), p.dim_v);
   });
 }
 
 /// Puts a member's part of its prefix on the stack that folds the rest of its pieces.
 template <class States>
-void push_prefix(subtree_stack& stack, States&& states, const cohort_plan& plan, const work_item& item, const problem& p, prefix_states& from) noexcept {
+void push_prefix(const team& t, subtree_stack& stack, States&& states, const cohort_plan& plan, const work_item& item, const problem& p, prefix_states& from) noexcept {
   const auto [number, ordinal] = plan.of(item.span);
   const cohort& a = plan.cohorts()[number];
   const std::uint32_t row = prefix_states::first_row(p, a, item.head) + ordinal * p.group();
-  prefix_units(a.pieces).for_each_node([&](std::uint32_t slot, tree_node n) {
+  prefix_units(a.pieces, units_wanted(t, p, plan)).for_each_node([&](std::uint32_t slot, tree_node n) {
     copy_rows(from.at(slot, row), states(stack.filled()), p.group(), p.dim_v);
     stack.push(n, states);
   });
