@@ -104,3 +104,5 @@
 #include "serve/engine.hpp"
 #include "serve/generation.hpp"
 #include "serve/model.hpp"
+#include "serve/sequences.hpp"
+#include "serve/store.hpp"

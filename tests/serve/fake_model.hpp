@@ -52,6 +52,16 @@ class token_store {
     }
     s = {};
   }
+  /// Its pages go back, the handle stays.
+  void drain(std::uint32_t sequence) {
+    close(sequence);
+    sequences_[sequence].open = true;
+  }
+  /// Room for `tokens` rows of a drained sequence, which has them from now on.
+  quire::status refill(std::uint32_t sequence, std::uint32_t tokens) {
+    if (const quire::status s = reserve(sequence, tokens); !s) return s;
+    return commit(sequence, tokens);
+  }
   quire::status fork(std::uint32_t from, std::uint32_t& to) {
     if (const quire::status s = open(to); !s) return s;
     const std::uint32_t n = at(from).length;
@@ -96,7 +106,8 @@ struct hash_model {
   std::uint64_t steps = 0;
 
   std::uint32_t vocabulary() const { return words; }
-  quire::status step(token_store& store, std::span<const quire::serve::model_input> inputs, float* logits) {
+  template <class Store>
+  quire::status step(Store& store, std::span<const quire::serve::model_input> inputs, float* logits) {
     ++steps;
     for (const auto& in : inputs) {
       if (in.tokens.empty() || store.length(in.sequence) != in.position)
