@@ -76,6 +76,7 @@
 #include "schedule/prefix/selection.hpp"
 #include "schedule/prefix/sort_prompts.hpp"
 #include "schedule/prefix/tree.hpp"
+#include "schedule/prefix/window.hpp"
 #include "schedule/request.hpp"
 #include "schedule/scheduler.hpp"
 #include "schedule/slot.hpp"

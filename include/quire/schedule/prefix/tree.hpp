@@ -15,7 +15,7 @@ namespace quire::inline v0::schedule::prefix {
 /// What may be shared. Unit: tokens.
 struct tree_options {
   std::uint32_t tile = 1;  ///< prefixes are cut to a multiple of it, as a cache can share only sealed tiles; 1 and more
-  std::uint32_t own = 0;   ///< the last tokens of a prompt that stay its own; 1 where a member must compute its logits
+  bool keep_last = false;  ///< the last token of a prompt stays its own, because that is where its logits come from
 };
 
 /// A beginning that at least two prompts share (the root: the empty one).
@@ -51,7 +51,10 @@ tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
   sorted_prompts sorted = sort_prompts(p);
   const auto n = static_cast<std::uint32_t>(sorted.order.size());
   const auto cut = [&](std::uint32_t tokens) { return tokens - tokens % options.tile; };
-  const auto sharable = [&](std::uint32_t i) { return cut(std::max(p.length(sorted.order[i]), options.own) - options.own); };
+  const auto sharable = [&](std::uint32_t i) {  // also where ids are wrong about partial blocks: never beyond a prompt
+    const std::uint32_t length = p.length(sorted.order[i]);
+    return cut(options.keep_last && length > 0 ? length - 1 : length);
+  };
 
   tree out;
   out.home.resize(n);
