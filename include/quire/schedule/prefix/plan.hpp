@@ -46,8 +46,8 @@ struct plan {
 };
 
 /// Plan a pile: one level of groups, then those first that decode most for each token they prefill,
-/// R = sum(decode) / (prefix + sum(tails)), the prefix counted once; so long prefills come late and carry the decodes of
-/// earlier groups along. A request without a group stands for itself. Every member keeps at least its last token to
+/// R = sum(decode) / (prefix + sum(tails)), the prefix counted once; so long prefills come late and carry the decodes
+/// of earlier groups along. A request without a group stands for itself. Every member keeps at least its last token to
 /// itself. Equal R: the lower index first.
 /// shape: decode_tokens [requests] tokens each is expected to generate, not negative, or empty when nothing is known.
 /// cost: build_tree, the selection, O(requests log requests); about 60 bytes a request at most. Deterministic.

@@ -20,8 +20,8 @@ struct tree_options {
 
 /// A beginning that at least two prompts share (the root: the empty one).
 struct node {
-  std::uint32_t depth = 0;   ///< tokens of that beginning
-  std::uint32_t first = 0;   ///< the prompts that have it: order[first, first + leaves)
+  std::uint32_t depth = 0;  ///< tokens of that beginning
+  std::uint32_t first = 0;  ///< the prompts that have it: order[first, first + leaves)
   std::uint32_t leaves = 0;
   std::uint32_t parent = 0;  ///< index of a node; the root is its own parent
 };

@@ -38,9 +38,9 @@ struct planned_request {
 };
 
 /// The plan for requests that keep coming: they wait here and are taken one by one, in planned order, when a scheduler
-/// has room. Now and then (`every`, `seconds`, or nothing planned is left) all that wait are planned anew. A group opens
-/// when its first member is taken; from then on its members are fixed, those that wait come first in the next plan, and each
-/// counts until it leaves, whatever a scheduler does with it meanwhile. So `leave` says when a prefix may be unpinned.
+/// has room. Now and then (`every`, `seconds`, or nothing planned is left) all that wait are planned anew. A group
+/// opens when its first member is taken; from then on its members are fixed, those that wait come first in the next
+/// plan, and each counts until it leaves, whatever a scheduler does meanwhile. So `leave` says when to unpin a prefix.
 /// Where `max_members` has no room for a group, its requests go without.
 /// cost: add, leave O(1); take O(1) and now and then a plan, which alone allocates. One thread at a time.
 /// throws: std::invalid_argument, std::bad_alloc (constructor), std::bad_alloc (take).
@@ -57,8 +57,8 @@ class window {
     for (std::uint32_t s = options.max_waiting; s-- > 0;) free_.push_back(s);
   }
 
-  /// A request comes and waits. The prompt is a view that must stand until the request is taken or leaves; decode_tokens
-  /// is how many it is expected to generate (decode_estimate.hpp). `now` does not go back.
+  /// A request comes and waits. The prompt is a view that must stand until the request is taken or leaves;
+  /// decode_tokens is how many it is expected to generate (decode_estimate.hpp). `now` does not go back.
   /// fails: out_of_range (an id that waits or is a member, max_waiting, the prompt), not_finite (decode_tokens, now).
   status add(request_id id, std::span<const Symbol> prompt, double decode_tokens, double now) noexcept {
     constexpr std::int64_t longest = 0xfffffffe;
@@ -73,7 +73,11 @@ class window {
     const std::uint32_t s = free_.back();
     free_.pop_back();
     index_.insert(id, s);
-    slots_[s] = {.id = id, .ticket = ++tickets_, .prompt = prompt, .decode = std::max(decode_tokens, 0.0), .since = now,
+    slots_[s] = {.id = id,
+                 .ticket = ++tickets_,
+                 .prompt = prompt,
+                 .decode = std::max(decode_tokens, 0.0),
+                 .since = now,
                  .older = newest_};
     (newest_ == none ? oldest_ : slots_[newest_].newer) = s;
     newest_ = s;
@@ -98,8 +102,8 @@ class window {
     return out;
   }
 
-  /// A request finishes, fails or is cancelled, waiting or taken. Returns its group as it is now: with members 0 the last
-  /// one has left. Nothing if it is in no open group.
+  /// A request finishes, fails or is cancelled, waiting or taken. Returns its group as it is now: with members 0 the
+  /// last one has left. Nothing if it is in no open group.
   std::optional<group_table::record> leave(request_id id) noexcept {
     if (const std::uint32_t s = index_.find(id); s != none) forget(s);
     return groups_.leave(id);
@@ -125,12 +129,19 @@ class window {
   };
 
   static const window_options& checked(const window_options& o) {
-    if (o.max_waiting == 0 || o.max_waiting == none) throw std::invalid_argument("window_options.max_waiting is " + std::to_string(o.max_waiting) + ", allowed 1 to 4294967294");
-    if (o.max_members < 2 || o.max_members == none) throw std::invalid_argument("window_options.max_members is " + std::to_string(o.max_members) + ", allowed 2 to 4294967294");
-    if (o.every == 0) throw std::invalid_argument("window_options.every is 0, allowed 1 and more");
-    if (!(o.seconds >= 0)) throw std::invalid_argument("window_options.seconds is " + std::to_string(o.seconds) + ", allowed 0 and more");
-    if (!(o.ttl >= 0)) throw std::invalid_argument("window_options.ttl is " + std::to_string(o.ttl) + ", allowed 0 and more");
-    if (o.plan.tile == 0) throw std::invalid_argument("window_options.plan.tile is 0, allowed 1 and more");
+    const auto refuse = [](const char* field, const std::string& value, const char* allowed) {
+      throw std::invalid_argument("window_options." + std::string(field) + " is " + value + ", allowed " + allowed);
+    };
+    const auto count = [&](const char* field, std::uint32_t value, std::uint32_t low) {
+      if (value < low || value == none)
+        refuse(field, std::to_string(value), (std::to_string(low) + " to 4294967294").c_str());
+    };
+    count("max_waiting", o.max_waiting, 1);
+    count("max_members", o.max_members, 2);
+    count("every", o.every, 1);
+    count("plan.tile", o.plan.tile, 1);
+    if (!(o.seconds >= 0)) refuse("seconds", std::to_string(o.seconds), "0 and more");
+    if (!(o.ttl >= 0)) refuse("ttl", std::to_string(o.ttl), "0 and more");
     return o;
   }
   bool waits(const place& p) const noexcept { return slots_[p.slot].ticket == p.ticket; }
@@ -152,10 +163,8 @@ class window {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> bound;  // group, slot
     for (std::uint32_t s = oldest_; s != none; s = slots_[s].newer) {
       slots_[s].candidate = none;
-      if (const auto g = groups_.of(slots_[s].id))
-        bound.emplace_back(g->group, s);
-      else
-        loose.push_back(s);
+      if (const auto g = groups_.of(slots_[s].id)) bound.emplace_back(g->group, s);
+      else loose.push_back(s);
     }
     std::stable_sort(bound.begin(), bound.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<std::span<const Symbol>> prompts;
