@@ -75,3 +75,8 @@
 #include "serve/engine.hpp"
 #include "serve/generation.hpp"
 #include "serve/model.hpp"
+#include "tier/copy_thread.hpp"
+#include "tier/link.hpp"
+#include "tier/pool.hpp"
+#include "tier/transfer_queue.hpp"
+#include "tier/virtual_link.hpp"
