@@ -409,3 +409,63 @@ TEST_CASE("steps of at most a chunk fit into what pages_for gives") {
         REQUIRE(store.check());
       }
 }
+
+TEST_CASE("a sequence begins with tiles that others hold and they live as long as anyone holds them") {
+  kv_test::scribe book(kv::paged<int4>({1, 2, 8}), 3, 512);
+  using tile = decltype(book.store)::tile_type;
+  book.open();
+  book.append(0, 150);
+  const std::vector<tile> tiles{book.store.tile(0, 0), book.store.tile(0, 1)};
+  const std::uint32_t before = book.store.free_pages(0), all = book.store.options().pages[0];
+  book.open();
+  REQUIRE(book.store.attach(1, tiles));
+  book.written[1].assign(book.written[0].begin(), book.written[0].begin() + 128);
+  book.verify(1);
+  CHECK(book.store.free_pages(0) == before);
+  CHECK(book.store.bytes(1) == kv::sequence_bytes(book.store.layout(), 128));
+  CHECK(is(book.store.truncate(1, 127), errc::not_rewindable, "length", 127, 128, 128));  // exact rows were never here
+  book.append(1, 100);
+  book.verify(1);
+  CHECK(book.store.tile(1, 1) == tiles[1]);
+  REQUIRE(book.fork(1));
+  REQUIRE(book.truncate(2, 64));
+  book.verify(2);
+  for (const tile& t : tiles) book.store.hold(t);
+  CHECK_FALSE(book.store.check());
+  CHECK(book.store.check(tiles));
+  for (std::uint32_t s : {0u, 1u, 2u}) book.close(s);
+  CHECK(book.store.free_pages(0) == all - 2);
+  CHECK(book.store.check(tiles));
+  book.open();
+  REQUIRE(book.store.attach(0, std::span(tiles).first(1)));
+  for (const tile& t : tiles) book.store.drop(t);
+  CHECK(book.store.free_pages(0) == all - 1);
+  CHECK(book.store.check());
+}
+
+TEST_CASE("tiles attach to empty sequences alone, as many as a sequence may have") {
+  kv::store<kv::paged<int4>> store(kv::paged<int4>(tiny), {.sequences = 3, .max_tokens = 200, .pages = {9}});
+  using tile = decltype(store)::tile_type;
+  std::uint32_t a = 0, b = 0;
+  REQUIRE(store.open(a));
+  CHECK(is(store.attach(1, {}), errc::unknown_sequence, "sequence", 1, 0, 2));
+  REQUIRE(store.reserve(a, 192));
+  REQUIRE(store.commit(a, 192));
+  std::vector<tile> tiles;
+  for (std::uint32_t t : {0u, 1u, 2u, 0u}) tiles.push_back(store.tile(a, t));
+  CHECK(is(store.attach(a, tiles), errc::out_of_range, "tokens reserved before the shared ones", 192, 0, 0));
+  REQUIRE(store.open(b));
+  CHECK(is(store.attach(b, tiles), errc::out_of_range, "shared tiles", 4, 0, 3));
+  REQUIRE(store.attach(b, {}));
+  CHECK(store.bytes(b) == 0);
+  REQUIRE(store.reserve(b, 64));
+  CHECK(is(store.attach(b, std::span(tiles).first(1)), errc::out_of_range, "tokens reserved before the shared ones", 1, 0, 0));
+  REQUIRE(store.commit(b, 64));
+  store.replace(b, 0, tiles[0]);
+  CHECK(store.tile(b, 0) == tiles[0]);
+  CHECK(store.view().sealed(b, 0, 1, 0) == store.view().sealed(a, 0, 1, 0));
+  CHECK(store.free_pages(0) == 6);
+  store.replace(b, 0, tiles[0]);  // by itself
+  CHECK(store.free_pages(0) == 6);
+  CHECK(store.check());
+}

@@ -50,6 +50,12 @@ class page_pool {
     if (--references_[p] == 0) free_.push_back(p);
   }
 
+  /// Releases what a table names from entry `size` on; entries may be `none`.
+  void shrink(std::vector<std::uint32_t>& table, std::size_t size) noexcept {
+    for (; table.size() > size; table.pop_back())
+      if (table.back() != none) release(table.back());
+  }
+
   /// Whether the free list and the counts agree with `held`, the references found by walking every owner.
   bool check(const std::vector<std::uint32_t>& held) const {
     if (held.size() != references_.size()) return false;

@@ -12,13 +12,6 @@
 
 namespace quire::inline v0::kv {
 
-/// What a sequence is besides its bytes; layouts have at most two groups.
-struct sequence_mark {
-  std::uint32_t length = 0, raw_tile = 0;
-  std::uint32_t kept_from[2] = {0, 0};
-  std::uint64_t steps = 0;
-};
-
 /// Owner of all pages, host side. Sequences are small numbers; every failing call leaves the store as it was.
 /// A step on a sequence is reserve(n) → kernels append and read through `view()` → commit(n).
 /// Not copyable; one thread at a time, and no kernel may run during a non-const call. No allocation after construction.
@@ -28,6 +21,7 @@ class store {
  public:
   using layout_type = L;
   using demand = page_demand<L::max_groups>;
+  using tile_type = tile_pages<L::max_groups>;
   static constexpr std::uint32_t absent = page_pool::none;
   static constexpr std::uint32_t tails = L::max_groups, overlays = L::max_groups + 1, pools = L::max_groups + 2;  ///< pool numbers
 
@@ -65,8 +59,8 @@ class store {
   void close(std::uint32_t sequence) noexcept {
     if (!known(sequence)) return;
     entry& s = sequences_[sequence];
-    for (std::uint32_t g = 0; g < L::max_groups; ++g) shrink(s.pages[g], pools_[g], 0);
-    shrink(s.overlay, pools_[overlays], 0);
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) pools_[g].shrink(s.pages[g], 0);
+    pools_[overlays].shrink(s.overlay, 0);
     if (s.tail != absent) pools_[tails].release(s.tail);
     s.length = 0, s.tail = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.steps = 0;
     refresh(sequence);
@@ -172,11 +166,41 @@ class store {
     if (length % tile_tokens != 0) s.raw_tile = tile;
     if (length % tile_tokens == 0 && tile != s.raw_tile + 1) s.raw_tile = absent;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      shrink(s.pages[g], pools_[g], tile);
+      pools_[g].shrink(s.pages[g], tile);
       s.kept_from[g] = std::min(s.kept_from[g], tile);
     }
-    shrink(s.overlay, pools_[overlays], layout_.overlay_tiles(length));
+    pools_[overlays].shrink(s.overlay, layout_.overlay_tiles(length));
     s.length = length;
+    refresh(sequence);
+    return {};
+  }
+
+  /// Pages of a sealed, committed tile, `absent` where its group dropped it. Precondition: tile < length / tile_tokens.
+  tile_type tile(std::uint32_t sequence, std::uint32_t tile) const noexcept {
+    tile_type t;
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) t.page[g] = g < layout_.groups() ? sequences_[sequence].pages[g][tile] : absent;
+    return t;
+  }
+  /// A tile that something besides sequences holds too (kv/prefix_cache.hpp), until it is dropped as often. Precondition: it is held.
+  void hold(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].share(t.page[g]); }
+  void drop(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].release(t.page[g]); }
+  /// Gives a sequence another copy of a sealed tile of the same bytes. Preconditions: as for `tile` and `hold`; nothing is dropped.
+  void replace(std::uint32_t sequence, std::uint32_t at, const tile_type& by) noexcept {
+    hold(by), drop(tile(sequence, at));
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) sequences_[sequence].pages[g][at] = by.page[g];
+  }
+  /// Lets an empty sequence begin with sealed tiles that others hold; the exact rows of none of them are there.
+  /// fails: unknown_sequence, out_of_range (not empty, or too many tiles).
+  status attach(std::uint32_t sequence, std::span<const tile_type> tiles) noexcept {
+    static_assert(prefix_shareable<L>, "quire::kv::store: a sequence of this layout is more than its sealed tiles (dropped tiles, overlays or a state block): it can't begin with shared ones");
+    if (!known(sequence)) return unknown(sequence);
+    entry& s = sequences_[sequence];
+    if (s.length != 0 || !s.pages[0].empty()) return {errc::out_of_range, "tokens reserved before the shared ones", std::max(s.length, 1u), 0, 0};
+    if (const std::uint32_t most = tiles_filled(options_.max_tokens); tiles.size() > most) return {errc::out_of_range, "shared tiles", static_cast<std::int64_t>(tiles.size()), 0, most};
+    if (tiles.empty()) return {};
+    for (const tile_type& t : tiles) hold(t), s.pages[0].push_back(t.page[0]);
+    if (s.tail == absent) s.tail = new_page(tails);
+    s.length = static_cast<std::uint32_t>(tiles.size()) * tile_tokens, s.raw_tile = absent;
     refresh(sequence);
     return {};
   }
@@ -260,8 +284,9 @@ class store {
     v.overlay_base = pools_[overlays].base();
     return v;
   }
-  /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. Allocates.
-  bool check() const {
+  /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. `others`: the tiles
+  /// held by others than sequences, as often as they are. Allocates.
+  bool check(std::span<const tile_type> others = {}) const {
     for (std::uint32_t p = 0; p < pools; ++p) {
       std::vector<std::uint32_t> held(pools_[p].pages(), 0);
       for (const entry& s : sequences_) {
@@ -281,6 +306,8 @@ class store {
         for (std::uint32_t t = 0; p < layout_.groups() && t < tiles_filled(s.length); ++t)
           if ((s.pages[p][t] == absent) && !layout_.group_sees(p).drops(s.length, t)) return false;
       }
+      for (const tile_type& t : others)
+        if (p < layout_.groups()) ++held[t.page[p]];
       if (!pools_[p].check(held)) return false;
     }
     return true;
@@ -321,12 +348,6 @@ class store {
     return page;
   }
   std::byte* state_at(std::uint32_t sequence) noexcept { return state_.data() + std::size_t{sequence} * layout_.state().bytes(); }
-  static void shrink(std::vector<std::uint32_t>& table, page_pool& pool, std::size_t tiles) noexcept {
-    while (table.size() > tiles) {
-      if (table.back() != absent) pool.release(table.back());
-      table.pop_back();
-    }
-  }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {
     const visibility sees = layout_.group_sees(g);
     if (!sees.limited()) return;
