@@ -555,6 +555,23 @@ TEST_CASE("two that compute the same at once end with one copy, and who asks is 
   CHECK_FALSE(f.cache.coming(1, other));
 }
 
+TEST_CASE("a cache that goes gives back what only it held") {
+  fixture f;
+  {
+    kv::prefix_cache<fixture::L> brief(f.store, 4);
+    std::uint32_t s = 0;
+    const auto tokens = tokens_of({0, 1});
+    REQUIRE(brief.open(1, tokens, s));
+    REQUIRE(brief.reserve(s, 128));
+    REQUIRE(f.store.commit(s, 128));
+    REQUIRE(brief.insert(s, tokens));
+    brief.close(s);
+    CHECK(f.store.free_pages(0) == 4);
+  }
+  CHECK(f.store.free_pages(0) == 6);
+  CHECK(f.store.check());
+}
+
 TEST_CASE("what is approximate never enters, and neither do its forks") {
   fixture f;
   const auto tokens = tokens_of({0, 1, 2});
