@@ -41,15 +41,15 @@ class prefix_cache {
   static_assert(L::rule == read_rule::causal_seal, "quire::kv::prefix_cache: what this layout computes depends on the chunking: a kept prefix would change results");
 
  public:
-  using store_type = store<L>;
+  using store_type = kv::store<L>;
   using tile_type = typename store_type::tile_type;
   using index_type = prefix_index<tile_type, Policy, Hash>;
   using demand = typename store_type::demand;
 
   /// `tiles`: most tiles remembered; the store's pages bound them too, and one that runs short evicts.
-  prefix_cache(store_type& store, std::uint32_t tiles, Policy policy = {}, Hash hash = {})
-      : store_(&store), index_(tiles, policy, hash), seats_(store.options().sequences) {
-    path_.reserve(tiles_filled(store.options().max_tokens));
+  prefix_cache(store_type& pages, std::uint32_t tiles, Policy policy = {}, Hash hash = {})
+      : store_(&pages), index_(tiles, policy, hash), seats_(pages.options().sequences) {
+    path_.reserve(tiles_filled(pages.options().max_tokens));
   }
   /// Open sequences stay open in the store.
   ~prefix_cache() {
@@ -58,6 +58,7 @@ class prefix_cache {
   prefix_cache(const prefix_cache&) = delete;
   prefix_cache& operator=(const prefix_cache&) = delete;
 
+  store_type& store() const noexcept { return *store_; }
   const index_type& index() const noexcept { return index_; }
   const prefix_counters& counters() const noexcept { return counters_; }
 
@@ -144,11 +145,16 @@ class prefix_cache {
     if (status room = make_room(store_->need(sequence, tokens)); !room) return room;
     return store_->reserve(sequence, tokens);
   }
-  /// Evicts until `d` fits. fails: out_of_pages (see reserve); `high` counts pages that are free or could be.
-  status make_room(const demand& d) noexcept {
+  /// Whether `d` fits or evicting would make it fit. fails: out_of_pages; `high` counts pages that are free or could be.
+  status fits(const demand& d) const noexcept {
     for (std::uint32_t p = 0; p < store_type::pools; ++p)
       if (const std::uint32_t most = store_->free_pages(p) + (p < L::max_groups ? index_.evictable() : 0); d.pages[p] > most)
         return {errc::out_of_pages, "pages", d.pages[p], 0, most};
+    return {};
+  }
+  /// Evicts until `d` fits. fails: as `fits`.
+  status make_room(const demand& d) noexcept {
+    if (status s = fits(d); !s) return s;
     while (!store_->fits(d))
       if (!evict()) return {errc::out_of_pages, "pages", d.pages[0], 0, store_->free_pages(0)};
     return {};
