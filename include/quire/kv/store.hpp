@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -21,6 +22,7 @@ class store {
  public:
   using layout_type = L;
   using demand = page_demand<L::max_groups>;
+  using tile_type = tile_pages<L::max_groups>;
   static constexpr std::uint32_t absent = page_pool::none;
   static constexpr std::uint32_t tails = L::max_groups, overlays = L::max_groups + 1, pools = L::max_groups + 2;  ///< pool numbers
   static constexpr std::uint32_t states = pools;  ///< the pool of state blocks: every open sequence has one, no demand counts it
@@ -180,6 +182,36 @@ class store {
     return {};
   }
 
+  /// Pages of a sealed, committed tile, `absent` where its group dropped it. Precondition: tile < length / tile_tokens.
+  tile_type tile(std::uint32_t sequence, std::uint32_t tile) const noexcept {
+    tile_type t;
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) t.page[g] = g < layout_.groups() ? sequences_[sequence].pages[g][tile] : absent;
+    return t;
+  }
+  /// A tile that something besides sequences holds too (kv/prefix_cache.hpp), until it is dropped as often. Precondition: it is held.
+  void hold(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].share(t.page[g]); }
+  void drop(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].release(t.page[g]); }
+  /// Gives a sequence another copy of a sealed tile of the same bytes. Preconditions: as for `tile` and `hold`; nothing is dropped.
+  void replace(std::uint32_t sequence, std::uint32_t at, const tile_type& by) noexcept {
+    hold(by), drop(tile(sequence, at));
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) sequences_[sequence].pages[g][at] = by.page[g];
+  }
+  /// Lets an empty sequence begin with sealed tiles that others hold; the exact rows of none of them are there.
+  /// fails: unknown_sequence, out_of_range (not empty, or too many tiles).
+  status attach(std::uint32_t sequence, std::span<const tile_type> tiles) noexcept {
+    static_assert(prefix_shareable<L>, "quire::kv::store: a sequence of this layout is more than its sealed tiles (dropped tiles, overlays or a state block): it can't begin with shared ones");
+    if (!known(sequence)) return unknown(sequence);
+    entry& s = sequences_[sequence];
+    if (s.length != 0 || !s.pages[0].empty()) return {errc::out_of_range, "tokens reserved before the shared ones", std::max(s.length, 1u), 0, 0};
+    if (const std::uint32_t most = tiles_filled(options_.max_tokens); tiles.size() > most) return {errc::out_of_range, "shared tiles", static_cast<std::int64_t>(tiles.size()), 0, most};
+    if (tiles.empty()) return {};
+    for (const tile_type& t : tiles) hold(t), s.pages[0].push_back(t.page[0]);
+    if (s.tail == absent) s.tail = new_page(tails);
+    s.length = static_cast<std::uint32_t>(tiles.size()) * tile_tokens, s.raw_tile = absent;
+    refresh(sequence);
+    return {};
+  }
+
   std::uint32_t free_pages(std::uint32_t pool) const noexcept { return pools_[pool].free_pages(); }
   std::size_t free_bytes() const noexcept {
     std::size_t bytes = 0;
@@ -278,7 +310,7 @@ class store {
   }
   /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. `others(pool, held)` adds
   /// the references [page] that are held outside. Allocates.
-  template <class Others>
+  template <std::invocable<std::uint32_t, std::vector<std::uint32_t>&> Others>
   bool check(Others&& others) const {
     for (std::uint32_t p = 0; p <= pools; ++p) {
       std::vector<std::uint32_t> held(pools_[p].pages(), 0);
@@ -309,7 +341,13 @@ class store {
     }
     return true;
   }
-  bool check() const { return check([](std::uint32_t, std::vector<std::uint32_t>&) {}); }
+  /// `others`: the tiles held by others than sequences, as often as they are.
+  bool check(std::span<const tile_type> others = {}) const {
+    return check([&](std::uint32_t p, std::vector<std::uint32_t>& held) {
+      for (const tile_type& t : others)
+        if (p < layout_.groups()) ++held[t.page[p]];
+    });
+  }
 
  private:
   struct entry {
