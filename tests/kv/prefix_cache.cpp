@@ -302,6 +302,8 @@ void wander(const L& layout, std::uint32_t operations, std::uint32_t tiles, unsi
     } else if (dice < 98 && m.open && m.length != 0) {  // out and in again, as a swap does
       std::vector<std::byte> image(kv::image_bytes(store, a));
       REQUIRE(kv::export_sequence(store, a, image));
+      const std::uint32_t pure = cache.pure(a);
+      if (pure != m.pure) fail("pure");
       cache.close(a);
       model.let_go(m, 0);
       auto x = m;
@@ -309,8 +311,8 @@ void wander(const L& layout, std::uint32_t operations, std::uint32_t tiles, unsi
       std::uint32_t s = 0;
       if (kv::import_sequence(store, image, s)) {
         ++taken;
-        REQUIRE(cache.adopt(x.space, s));
-        x.at = 0, x.pure = ~0u;
+        REQUIRE(cache.adopt(x.space, s, pure));
+        x.at = 0;
         x.tiles.clear();
         for (std::uint32_t t = 0; t < x.length / 64; ++t) x.tiles.push_back(std::make_shared<plain::page>(model.used));
         model.sequences[s] = x;

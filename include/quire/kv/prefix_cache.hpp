@@ -45,6 +45,7 @@ class prefix_cache {
   using tile_type = typename store_type::tile_type;
   using index_type = prefix_index<tile_type, Policy, Hash>;
   using demand = typename store_type::demand;
+  static constexpr std::uint32_t all = 0xffffffffu;
 
   /// `tiles`: most tiles remembered; the store's pages bound them too, and one that runs short evicts.
   prefix_cache(store_type& pages, std::uint32_t tiles, Policy policy = {}, Hash hash = {})
@@ -91,10 +92,11 @@ class prefix_cache {
     sequence = opened;
     return {};
   }
-  /// Takes over a sequence that the store got in another way (an image, a swap). fails: unknown_sequence.
-  status adopt(std::uint64_t space, std::uint32_t sequence) noexcept {
+  /// Takes over a sequence that the store got in another way (an image, a swap), with what `pure` said of it before it went.
+  /// fails: unknown_sequence.
+  status adopt(std::uint64_t space, std::uint32_t sequence, std::uint32_t pure = all) noexcept {
     if (!store_->known(sequence) || known(sequence)) return unknown(sequence);
-    seats_[sequence] = {.at = {space}, .open = true};
+    seats_[sequence] = {.at = {space}, .pure = pure, .open = true};
     ++counters_.opened;
     return {};
   }
@@ -136,6 +138,8 @@ class prefix_cache {
     s.pure = std::min(s.pure, token), s.computes = false;
     return {};
   }
+  /// The first tainted token of a sequence, `all` when there is none.
+  std::uint32_t pure(std::uint32_t sequence) const noexcept { return known(sequence) ? seats_[sequence].pure : all; }
 
   /// store.reserve, after evicting what it takes and no more. fails: as store.reserve; out_of_pages only when evicting everything
   /// that nobody needs would not do, and then nothing is evicted.
@@ -226,7 +230,6 @@ class prefix_cache {
   }
 
  private:
-  static constexpr std::uint32_t all = 0xffffffffu;
   /// An open sequence: it holds `at`, and reads its tiles up to there from the index.
   struct seat {
     prefix_place at;
