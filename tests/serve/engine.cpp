@@ -355,7 +355,7 @@ TEST_CASE("an engine that ends early gives its pages back") {
 TEST_CASE("texts that share prefixes and are swapped read as each served alone") {
   using swapping = policy<schedule::order::priority, schedule::batching::chunked, schedule::admission::when_it_fits,
                           schedule::victim::lowest_priority, schedule::preemption::swap>;
-  std::uint64_t hits = 0, swaps = 0, lost = 0, waited = 0;
+  std::uint64_t hits = 0, swaps = 0, lost = 0, dropped = 0, waited = 0;
   for (unsigned seed = 0; seed < 400; ++seed) {
     INFO("seed " << seed);
     std::mt19937 random(seed);
@@ -400,11 +400,12 @@ TEST_CASE("texts that share prefixes and are swapped read as each served alone")
       if (cancelled[id]) want.resize(std::min(want.size(), seen.total[id].size()));
       REQUIRE(seen.total[id] == want);
     }
-    hits += store.hits, swaps += store.swaps, lost += store.lost;
+    hits += store.hits, swaps += store.swaps, lost += store.lost, dropped += store.lost_on_the_way;
   }
   REQUIRE(hits > 1000);
   REQUIRE(swaps > 300);
   REQUIRE(lost > 20);
+  REQUIRE(dropped > 20);
   REQUIRE(waited > 20);
 }
 

@@ -110,6 +110,12 @@ class hooked_store {
         store_.drain(s);
         e.where = away;
       } else {
+        if (troubles_.lose_one_in != 0 && random_() % troubles_.lose_one_in == 0) {  // the link dropped what came last
+          ++lost_on_the_way;
+          store_.drain(s);
+          e.length = static_cast<std::uint32_t>(random_() % (e.length + 1)) / tile * tile;
+          if (!store_.refill(s, e.length)) throw std::logic_error("refill");
+        }
         for (std::uint32_t i = 0; i < e.length; ++i) store_.row(s, i) = e.host[i];
         host_rows_ -= e.host.size();
         e.host.clear();
@@ -123,7 +129,7 @@ class hooked_store {
     return store_.row(s, i);
   }
 
-  std::uint64_t hits = 0, swaps = 0, lost = 0, pins = 0, unpins = 0, pinned_tokens = 0;
+  std::uint64_t hits = 0, swaps = 0, lost = 0, lost_on_the_way = 0, pins = 0, unpins = 0, pinned_tokens = 0;
 
  private:
   enum place : std::uint8_t { here, leaving, away, arriving };

@@ -18,6 +18,7 @@ struct job {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t sequence = 0;        ///< the store's handle, while `open`
   std::uint32_t reserved = 0;        ///< rows there is room for
+  std::uint32_t expected = 0;        ///< rows it had at admission, if they all arrive
   bool open = false;
   bool away = false;                 ///< open, but its rows are in another tier
   bool forked = false;               ///< draws its first token from another's logits, then queues for the rest
@@ -53,7 +54,7 @@ class sequences {
       if (const status s = come_back(j); !s) return s;
     if (!j.open)
       if (const status s = open(j); !s) return s;
-    j.reserved = store_->length(j.sequence);
+    j.reserved = j.expected = store_->length(j.sequence);
     return {};
   }
   std::uint32_t resident(request_id id) { return store_->length(jobs_->at(id).sequence); }
@@ -65,7 +66,12 @@ class sequences {
     return s;
   }
   void release(request_id id) { close(jobs_->at(id)); }
-  bool ready(request_id id) requires SwappingStore<Store> { return store_->present(jobs_->at(id).sequence); }
+  bool ready(request_id id) requires SwappingStore<Store> {
+    job& j = jobs_->at(id);
+    if (!store_->present(j.sequence)) return false;
+    if (const std::uint32_t rows = store_->length(j.sequence); rows < j.expected) j.reserved = rows;
+    return true;
+  }
   std::uint64_t leaving_tokens() requires SwappingStore<Store> { return store_->leaving_tokens(); }
   schedule::preemption_kind preempt(request_id id, schedule::preemption_kind kind) requires SwappingStore<Store> {
     using schedule::preemption_kind;
