@@ -166,6 +166,12 @@ class prefix_cache {
   /// Tiles that sequences could still fill: free pages, and those of tiles that nobody needs. Forks that have not inserted the
   /// tiles they share may keep a few of the latter.
   std::uint32_t free_tiles() const noexcept { return store_->free_pages(0) + index_.evictable(); }
+  /// Forgets one tile that nobody needs. false: there is none.
+  bool evict() noexcept {
+    const bool done = index_.evict([&](const tile_type& t) { store_->drop(t); });
+    counters_.evicted += done;
+    return done;
+  }
   /// Forgets all that nobody needs.
   void clear() noexcept {
     while (evict()) {}
@@ -191,9 +197,22 @@ class prefix_cache {
   }
   void close(std::uint32_t sequence) noexcept {
     if (!known(sequence)) return;
+    leave(sequence);
+    store_->close(sequence);
+  }
+
+  /// Lets go of a sequence that stays in the store or leaves it in another way than `close`. What is remembered stays so.
+  void leave(std::uint32_t sequence) noexcept {
+    if (!known(sequence)) return;
     index_.let_go(seats_[sequence].at);
     seats_[sequence] = {};
-    store_->close(sequence);
+  }
+  /// The same, and forgets what only it needs, so that its pages are its own: before a swap. `adopt` takes it back.
+  void depart(std::uint32_t sequence) noexcept {
+    if (!known(sequence)) return;
+    const prefix_place at = seats_[sequence].at;
+    leave(sequence);
+    index_.forget(at, [&](const tile_type& t) { store_->drop(t); });
   }
 
   /// Keeps the longest remembered run of `tokens` (a system prompt, what a group of requests shares) until it is unpinned as often.
@@ -245,11 +264,6 @@ class prefix_cache {
   }
   std::span<const std::int32_t> usable(std::span<const std::int32_t> tokens) const noexcept {
     return tokens.first(std::min<std::size_t>(tokens.empty() ? 0 : tokens.size() - 1, store_->options().max_tokens));
-  }
-  bool evict() noexcept {
-    const bool done = index_.evict([&](const tile_type& t) { store_->drop(t); });
-    counters_.evicted += done;
-    return done;
   }
   void move(seat& s, const prefix_place& to) noexcept {
     index_.hold(to);

@@ -144,21 +144,20 @@ class prefix_index {
   template <class F>
   bool evict(F&& release) {
     if (ends_.empty()) return false;
-    const std::uint32_t n = ends_.front();
-    entry& x = nodes_[n];
-    release(static_cast<const Pages&>(x.pages));
-    policy_.evicted(x.value);
-    leave(n);
-    forget_name(n);
-    if (x.parent != root) {
-      entry& up = nodes_[x.parent];
-      up.usage.hits += x.usage.hits;  // who used a tile used all before it
-      if (x.usage.clock > up.usage.clock) up.usage.clock = x.usage.clock, up.usage.age = x.usage.age;
-      if (--up.children == 0 && up.locks == 0) enter(x.parent);
-    }
-    x.live = false;
-    free_.push_back(n);
+    policy_.evicted(nodes_[ends_.front()].value);
+    remove(ends_.front(), release);
     return true;
+  }
+  /// Forgets the tiles on the way to `at` that nothing else needs, from its end. Answers how many.
+  template <class F>
+  std::uint32_t forget(const prefix_place& at, F&& release) {
+    std::uint32_t count = 0;
+    for (std::uint32_t n = at.node; n != root && nodes_[n].end != none; ++count) {
+      const std::uint32_t up = nodes_[n].parent;
+      remove(n, release);
+      n = up;
+    }
+    return count;
   }
 
   /// f(node, pages) over all kept tiles.
@@ -212,6 +211,21 @@ class prefix_index {
     std::uint32_t tag = 0, node = root;
   };
 
+  template <class F>
+  void remove(std::uint32_t n, F&& release) {
+    entry& x = nodes_[n];
+    release(static_cast<const Pages&>(x.pages));
+    leave(n);
+    forget_name(n);
+    if (x.parent != root) {
+      entry& up = nodes_[x.parent];
+      up.usage.hits += x.usage.hits;  // who used a tile used all before it
+      if (x.usage.clock > up.usage.clock) up.usage.clock = x.usage.clock, up.usage.age = x.usage.age;
+      if (--up.children == 0 && up.locks == 0) enter(x.parent);
+    }
+    x.live = false;
+    free_.push_back(n);
+  }
   static std::uint32_t tag(std::uint64_t name) noexcept { return static_cast<std::uint32_t>(name >> 32); }
   std::uint32_t home(std::uint64_t name) const noexcept { return static_cast<std::uint32_t>(name) & mask_; }
   const std::int32_t* tokens_of(std::uint32_t n) const noexcept { return tokens_.data() + std::size_t{n} * tile_tokens; }
