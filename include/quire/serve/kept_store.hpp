@@ -165,7 +165,7 @@ class kept_store {
   }
   void wait() noexcept {
     if (!swap_ || swap_->idle()) return;
-    swap_->wait();
+    swap_->wait_any();
     poll();
   }
 
@@ -176,7 +176,7 @@ class kept_store {
   /// Walks every invariant, copies under way included. Allocates.
   bool check() const {
     const auto remembered = [this](std::uint32_t pool, std::vector<std::uint32_t>& held) {
-      either([&](const auto& c) { if (pool < L::max_groups) c.index().for_each([&](std::uint32_t, const auto& t) { ++held[t.page[pool]]; }); }, [] {});
+      either([&](const auto& c) { if (pool < store_->layout().groups()) c.index().for_each([&](std::uint32_t, const auto& t) { ++held[t.page[pool]]; }); }, [] {});
     };
     return swap_ ? swap_->check(remembered) : store_->check(remembered);
   }
