@@ -205,6 +205,7 @@ class store {
     if (s.length != 0 || !s.pages[0].empty()) return {errc::out_of_range, "tokens reserved before the shared ones", std::max(s.length, 1u), 0, 0};
     if (const std::uint32_t most = tiles_filled(options_.max_tokens); tiles.size() > most) return {errc::out_of_range, "shared tiles", static_cast<std::int64_t>(tiles.size()), 0, most};
     if (tiles.empty()) return {};
+    if (!tiles.empty() && pools_[tails].free_pages() == 0) return {errc::out_of_pages, "tail pages", 1, 0, 0};  // copies hold them
     for (const tile_type& t : tiles) hold(t), s.pages[0].push_back(t.page[0]);
     if (s.tail == absent) s.tail = new_page(tails);
     s.length = static_cast<std::uint32_t>(tiles.size()) * tile_tokens, s.raw_tile = absent;

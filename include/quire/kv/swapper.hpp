@@ -104,6 +104,8 @@ class swapper {
   residence where(std::uint32_t handle) const noexcept { return handle < conversations_.size() ? conversations_[handle].where : residence::closed; }
   /// Whether the sequence may take part in a step.
   bool ready(std::uint32_t handle) const noexcept { return where(handle) == residence::running; }
+  /// Its sequence in the store, `ready` or still arriving: to reserve room for what comes after. Else `none`.
+  std::uint32_t destination(std::uint32_t handle) const noexcept { return known(handle) ? conversations_[handle].sequence : none; }
   /// Its sequence in the store, while `ready`; else `none`.
   std::uint32_t sequence(std::uint32_t handle) const noexcept { return ready(handle) ? conversations_[handle].sequence : none; }
   /// Tokens that `begin_swap_in` can bring back; for a running conversation those that `drop` would leave.

@@ -76,7 +76,7 @@ class kept_store {
     return seat_for(h, [&](std::uint32_t& s) { return open_sequence(tokens, s); });
   }
   status reserve(std::uint32_t h, std::uint32_t tokens) noexcept {
-    if (!is(h, place::here)) return unknown(h);
+    if (!is(h, place::here) && !is(h, place::arriving)) return unknown(h);
     std::uint32_t& s = seats_[h].sequence;
     if (s == none)
       if (const status opened = open_sequence({}, s); !opened) return opened;
@@ -152,7 +152,7 @@ class kept_store {
     if (const std::uint32_t kept = swap_->kept(x.conversation); kept < x.rows) return {errc::corrupt, "rows of the host", kept, x.rows, x.rows};
     status s = swap_->begin_swap_in(x.conversation);
     while (s.code == errc::out_of_pages && either([](auto& c) { return c.evict(); }, [] { return false; })) s = swap_->begin_swap_in(x.conversation);
-    if (s) x.where = place::arriving;
+    if (s) x.where = place::arriving, x.sequence = swap_->destination(x.conversation);
     return s;
   }
   bool present(std::uint32_t h) const noexcept { return is(h, place::here); }
@@ -186,7 +186,7 @@ class kept_store {
   enum class place : std::uint8_t { closed, here, away, arriving };
   struct seat {
     place where = place::closed;
-    std::uint32_t sequence = none;      ///< while here; none: nothing came back
+    std::uint32_t sequence = none;      ///< while here or arriving; none: nothing came back
     std::uint32_t conversation = none;  ///< the swapper's, since it left for the first time
     std::uint32_t rows = 0;             ///< while not here
     std::uint32_t pure = 0;
