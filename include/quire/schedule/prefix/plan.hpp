@@ -50,7 +50,7 @@ struct plan {
 /// of earlier groups along. A request without a group stands for itself. Every member keeps at least its last token to
 /// itself. Equal R: the lower index first.
 /// shape: decode_tokens [requests] tokens each is expected to generate, not negative, or empty when nothing is known.
-/// cost: build_tree, the selection, O(requests log requests); about 60 bytes a request at most. Deterministic.
+/// cost: build_tree, the selection, O(requests log requests); at most some 150 bytes a request. Deterministic.
 /// Precondition: check(p), options.tile >= 1. throws: std::bad_alloc.
 /// from: BatchLLM (arXiv:2412.03594); test: tests/schedule/prefix/plan.cpp
 template <std::integral Symbol>

@@ -39,16 +39,15 @@ struct tree {
   std::uint32_t span(std::uint32_t v) const noexcept { return nodes[v].depth - nodes[nodes[v].parent].depth; }
 };
 
-/// Build the tree. Precondition: check(p), options.tile >= 1.
-/// cost: sort_prompts, then O(requests); 28 bytes a request, at most. throws: std::bad_alloc.
+/// Build the tree from sort_prompts(p). Precondition: check(p), options.tile >= 1.
+/// cost: O(requests); 28 bytes a request at most. throws: std::bad_alloc.
 /// from: BatchLLM (arXiv:2412.03594), tree of intervals of a sorted list; test: tests/schedule/prefix/tree.cpp
 template <std::integral Symbol>
-tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
+tree build_tree(const pile<Symbol>& p, sorted_prompts sorted, const tree_options& options) {
   struct open {
     std::uint32_t depth, first;
   };
   QUIRE_ASSERT(options.tile >= 1, "quire::schedule::prefix::build_tree: tile is 0, allowed 1 and more");
-  sorted_prompts sorted = sort_prompts(p);
   const auto n = static_cast<std::uint32_t>(sorted.order.size());
   const auto cut = [&](std::uint32_t tokens) { return tokens - tokens % options.tile; };
   const auto sharable = [&](std::uint32_t i) {  // also where ids are wrong about partial blocks: never beyond a prompt
@@ -88,6 +87,11 @@ tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
   }
   out.order = std::move(sorted.order);
   return out;
+}
+
+template <std::integral Symbol>
+tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
+  return build_tree(p, sort_prompts(p), options);
 }
 
 /// Tokens that need not be computed when every shared beginning is computed once: the most any plan can save.
