@@ -65,6 +65,7 @@
 #include "kv/retain/scaled_window.hpp"
 #include "kv/retain/sinks_window.hpp"
 #include "kv/run.hpp"
+#include "kv/sequence_entry.hpp"
 #include "kv/state.hpp"
 #include "kv/store.hpp"
 #include "kv/store_options.hpp"

@@ -139,7 +139,8 @@ struct wide_horizon : admission_model {
 struct boolean_valid : admission_model {
   bool valid() const noexcept { return true; }
 };
-static_assert(ForesightedAxis<foresighted> && RowCountingAxis<foresighted> && sd::axis_hooks_well_formed<foresighted>());
+static_assert(ForesightedAxis<foresighted> && RowCountingAxis<foresighted> &&
+              sd::axis_hooks_well_formed<foresighted>());
 static_assert(!ForesightedAxis<admission_model> && !RowCountingAxis<admission_model>);
 static_assert(!sd::axis_hooks_well_formed<wide_horizon>() && !sd::axis_hooks_well_formed<boolean_valid>());
 

@@ -33,8 +33,8 @@ struct all_hooks : plain {
   std::uint64_t leaving_tokens() { return 0; }
 };
 static_assert(AdmittingMemory<all_hooks> && ResidentMemory<all_hooks> && PreemptingMemory<all_hooks> &&
-              BoundedMemory<all_hooks> && ReadyMemory<all_hooks> && CountedMemory<all_hooks> && LeavingMemory<all_hooks> &&
-              schedule::detail::memory_hooks_well_formed<all_hooks>());
+              BoundedMemory<all_hooks> && ReadyMemory<all_hooks> && CountedMemory<all_hooks> &&
+              LeavingMemory<all_hooks> && schedule::detail::memory_hooks_well_formed<all_hooks>());
 struct wide_resident : plain {
   std::uint64_t resident(request_id) { return 0; }
 };

@@ -44,8 +44,8 @@ using orders = models<s::order::fcfs, s::order::priority, s::order::shortest_pre
                       s::order::prefix_grouped, s::order::fair, s::order::fair_priority>;
 using batchings = models<s::batching::chunked, s::batching::whole, s::batching::prefill_first,
                          s::batching::chunked_apart, s::batching::memory_centric>;
-using admissions = models<s::admission::when_it_fits, s::admission::watermark, s::admission::projected,
-                          s::admission::deadline>;
+using admissions =
+    models<s::admission::when_it_fits, s::admission::watermark, s::admission::projected, s::admission::deadline>;
 using victims = models<s::victim::newest, s::victim::lowest_priority, s::victim::least_lost_work>;
 using preemptions = models<s::preemption::recompute, s::preemption::swap, s::preemption::cheaper>;
 
@@ -53,7 +53,10 @@ template <class M>
 M parameters(unsigned seed) {
   M m{};
   if constexpr (requires { m.tau; }) m.tau = 1 + seed * 7 % 64;
-  if constexpr (requires { m.round_to; m.stages; }) {
+  if constexpr (requires {
+                  m.round_to;
+                  m.stages;
+                }) {
     m.round_to = 1 + seed % (m.tau < 8 ? 1 : 8);
     m.max_chunk = seed % 3 ? 0xffffffffu : 1 + seed % 16;
     m.stages = seed % 4;
@@ -68,7 +71,8 @@ M parameters(unsigned seed) {
   if constexpr (requires { m.seconds_per_prompt_token; }) {
     m.seconds_per_prompt_token = 0.1, m.seconds_per_new_token = 0.5, m.relegate = seed % 2 == 0;
   }
-  if constexpr (requires { m.per_swapped; }) m = {.per_recomputed = 1, .per_recomputed_squared = 0.01, .per_swapped = 1.1};
+  if constexpr (requires { m.per_swapped; })
+    m = {.per_recomputed = 1, .per_recomputed_squared = 0.01, .per_swapped = 1.1};
   return m;
 }
 template <class... Ms>

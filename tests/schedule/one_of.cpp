@@ -33,7 +33,8 @@ static_assert(Preemption<test::preemptions::any>);
 }  // namespace
 
 TEST_CASE("a choice behaves as the model that was chosen") {
-  const request old{.arrival = 1, .prompt_tokens = 9, .priority = 0}, young{.arrival = 2, .prompt_tokens = 2, .priority = 1};
+  const request old{.arrival = 1, .prompt_tokens = 9, .priority = 0},
+      young{.arrival = 2, .prompt_tokens = 2, .priority = 1};
   REQUIRE(any_order{}.admit_before(old, young));  // the first of the list
   REQUIRE(any_order{}.get_if<order::fcfs>() != nullptr);
   REQUIRE(any_order{}.get_if<order::fair>() == nullptr);
@@ -63,6 +64,7 @@ TEST_CASE("a choice behaves as the model that was chosen") {
 TEST_CASE("every choice of an order or a victim obeys the laws") {
   for (unsigned seed = 0; seed < 3; ++seed) {
     for (std::size_t i = 0; i < test::orders::size; ++i) REQUIRE(test::order_lawful(test::orders::at(i, seed), seed));
-    for (std::size_t i = 0; i < test::victims::size; ++i) REQUIRE(test::victim_lawful(test::victims::at(i, seed), seed));
+    for (std::size_t i = 0; i < test::victims::size; ++i)
+      REQUIRE(test::victim_lawful(test::victims::at(i, seed), seed));
   }
 }

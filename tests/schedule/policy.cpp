@@ -56,6 +56,7 @@ TEST_CASE("a parameter out of range is thrown with its axis and name") {
   thrown(policy<order::priority>{.order = {.ageing_seconds = -1}}, "schedule::policy: out_of_range: priority.ageing");
   thrown(policy<>{.batching = {.tau = 0}}, "chunked.tau is 0, allowed 1 to");
   thrown(policy<>{.batching = {.tau = 4, .round_to = 5}}, "chunked.round_to is 5, allowed 1 to 4");
-  thrown(policy<order::fcfs, batching::chunked, admission::watermark>{.admission = {.fraction = 1}}, "watermark.fraction");
+  thrown(policy<order::fcfs, batching::chunked, admission::watermark>{.admission = {.fraction = 1}},
+         "watermark.fraction");
   REQUIRE_NOTHROW(schedule::detail::checked_policy(policy<>{}));
 }

@@ -277,11 +277,12 @@ TEST_CASE("a request whose memory breaks ends alone") {
   REQUIRE(sched.commit(*s));
   REQUIRE(sched.token(1));
   REQUIRE(sched.token(3));
-  memory.broken = 3;  // now in the middle of its decoding
+  memory.broken = 1;  // now in the middle of its decoding; 3, which stands behind it, still gets its turn
   s = sched.next();
   REQUIRE(s);
   REQUIRE(s->entries.size() == 1);
-  REQUIRE(sched.take_failure()->id == 3);
+  REQUIRE(s->entries[0].id == 3);
+  REQUIRE(sched.take_failure()->id == 1);
   REQUIRE(memory.rows.size() == 1);
   REQUIRE(sched.counters().failed == 2);
 }
@@ -399,7 +400,8 @@ TEST_CASE("a memory with another tier spares the recomputation") {
     memory.pages = 12, memory.page_tokens = 4, memory.host_rows = 0xffffffff, memory.delay = seed % 3;
     scheduler sched(memory, swapping{.batching = {.tau = 16}}, {.max_running = 6, .max_sequence = 44});
     test::driver<swapping> d(memory, sched, seed);
-    for (request_id id = 0; id < 20; ++id) d.submit({.id = id, .prompt_tokens = 1 + d.draw(24), .max_new_tokens = 1 + d.draw(20)}, 100);
+    for (request_id id = 0; id < 20; ++id)
+      d.submit({.id = id, .prompt_tokens = 1 + d.draw(24), .max_new_tokens = 1 + d.draw(20)}, 100);
     d.drain(0);
     const auto& c = sched.counters();
     REQUIRE(c.swapped == c.preempted);
@@ -423,7 +425,7 @@ TEST_CASE("rows on their way hold a seat and time and nothing else") {
     for (const entry& e : entries) memory.computed[e.id] = e.begin + e.count;
     return entries;
   };
-  run(), run();  // 4 rows each: full
+  run(), run();            // 4 rows each: full
   REQUIRE(run().empty());  // 2 was swapped out, and its pages have not left yet: nobody else loses any for it
   REQUIRE(sched.last() == outcome::transferring);
   REQUIRE(sched.counters().swapped == 1);

@@ -11,9 +11,7 @@ TEST_CASE("options that could never work name themselves and what is allowed") {
   const auto refused = [](scheduler_options o) -> std::string {
     try {
       static_cast<void>(detail::checked(o));
-    } catch (const std::invalid_argument& e) {
-      return e.what();
-    }
+    } catch (const std::invalid_argument& e) { return e.what(); }
     return "";
   };
   REQUIRE(refused({}).empty());

@@ -257,8 +257,7 @@ class swapper {
   }
   /// Waits until a copy has ended, if one is under way, and takes note; answers the time then.
   double wait_any(double now = 0) noexcept {
-    if (!idle()) now = queue_.wait(now);
-    poll(now);
+    poll(now = idle() ? now : queue_.wait(now));
     return now;
   }
   /// Pages of a store pool that come free when copies have ended, unless others hold them too.
@@ -276,8 +275,7 @@ class swapper {
   }
   /// Walks every invariant of mirrors and store, copies under way included. `others`: as of store::check. Allocates.
   bool check() const { return check([](std::uint32_t, std::vector<std::uint32_t>&) {}); }
-  template <class Others>
-  bool check(Others&& others) const {
+  bool check(auto&& others) const {
     const auto under_way = [&](std::uint32_t pool, std::vector<std::uint32_t>& held) {
       queue_.for_each([&](const tier::piece& p) {
         for (const tier::place at : {p.from, p.to})
@@ -304,9 +302,8 @@ class swapper {
   };
 
   static std::vector<std::uint32_t> places(store_type& pages, const mirror_options<L>& mirrors) {
-    std::vector<std::uint32_t> slots;
-    for (std::uint32_t p = 0; p < pools; ++p) slots.push_back(pages.pool(p).pages());
-    slots.insert(slots.end(), mirrors.slots.begin(), mirrors.slots.end());
+    std::vector<std::uint32_t> slots(mirrors.slots.begin(), mirrors.slots.end());
+    for (std::uint32_t p = pools; p-- > 0;) slots.insert(slots.begin(), pages.pool(p).pages());
     return slots;
   }
   bool known(std::uint32_t h) const noexcept { return h < conversations_.size() && where(h) != residence::closed && where(h) != residence::closing; }

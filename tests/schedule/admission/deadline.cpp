@@ -15,9 +15,14 @@ using ids = std::vector<request_id>;
 
 TEST_CASE("a hopeless request is rejected with the time it has and the time it needs") {
   test::fake_memory memory{.pages = 1000};
-  scheduler sched(memory, timely{.admission = {.seconds_per_prompt_token = 0.1, .seconds_per_new_token = 0.5}}, {.max_running = 1});
+  scheduler sched(memory, timely{.admission = {.seconds_per_prompt_token = 0.1, .seconds_per_new_token = 0.5}},
+                  {.max_running = 1});
   const auto add = [&](request_id id, double deadline) {
-    REQUIRE(sched.submit({.id = id, .arrival = static_cast<double>(id), .prompt_tokens = 10, .max_new_tokens = 2, .deadline = deadline}));
+    REQUIRE(sched.submit({.id = id,
+                          .arrival = static_cast<double>(id),
+                          .prompt_tokens = 10,
+                          .max_new_tokens = 2,
+                          .deadline = deadline}));
   };
   add(0, 100), add(1, 11.5), add(2, 12.1), add(3, std::numeric_limits<double>::infinity());
   REQUIRE(test::ids(sched, 10) == ids{0});

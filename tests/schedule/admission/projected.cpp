@@ -16,7 +16,8 @@ TEST_CASE("rows in use, to come and wanted stay under a share of memory") {
   request cached = r;
   cached.hit_tokens = 4;  // those rows are in use already
   REQUIRE(p.judge(cached, 1, {.capacity = 100, .free = 75, .growth = 14}).answer == answer::now);
-  REQUIRE(p.judge({.prompt_tokens = 5, .max_new_tokens = 1}, 5, {.capacity = 100, .free = 75, .growth = 20}).answer == answer::now);
+  REQUIRE(p.judge({.prompt_tokens = 5, .max_new_tokens = 1}, 5, {.capacity = 100, .free = 75, .growth = 20}).answer ==
+          answer::now);
   REQUIRE_FALSE(admission::projected{.theta = 0}.valid());
   REQUIRE_FALSE(admission::projected{.theta = 1.1}.valid());
 }
@@ -24,9 +25,12 @@ TEST_CASE("rows in use, to come and wanted stay under a share of memory") {
 TEST_CASE("with a horizon to the end nothing is preempted") {
   test::tiered_memory memory;
   memory.pages = 60;
-  scheduler sched(memory, policy<order::fcfs, batching::chunked, admission::projected>{.admission = {.theta = 1, .steps = 100}});
+  scheduler sched(
+      memory, policy<order::fcfs, batching::chunked, admission::projected>{.admission = {.theta = 1, .steps = 100}});
   for (request_id id = 0; id < 30; ++id)
-    REQUIRE(sched.submit({.id = id, .prompt_tokens = static_cast<std::uint32_t>(1 + id % 7), .max_new_tokens = static_cast<std::uint32_t>(1 + id % 20)}));
+    REQUIRE(sched.submit({.id = id,
+                          .prompt_tokens = static_cast<std::uint32_t>(1 + id % 7),
+                          .max_new_tokens = static_cast<std::uint32_t>(1 + id % 20)}));
   std::uint32_t most = 0;
   while (sched.live() > 0) {
     test::run_one(sched);

@@ -19,7 +19,11 @@ TEST_CASE("so much of memory stays free, unless nothing else runs") {
   memory.pages = 100;
   scheduler sched(memory, policy<order::fcfs, batching::chunked, admission::watermark>{.admission = w});
   for (request_id id = 0; id < 9; ++id)
-    REQUIRE(sched.submit({.id = id, .arrival = static_cast<double>(id), .prompt_tokens = id == 8 ? 90u : 20u, .max_new_tokens = 2, .hit_tokens = 0}));
+    REQUIRE(sched.submit({.id = id,
+                          .arrival = static_cast<double>(id),
+                          .prompt_tokens = id == 8 ? 90u : 20u,
+                          .max_new_tokens = 2,
+                          .hit_tokens = 0}));
   REQUIRE(test::ids(sched) == std::vector<request_id>{0, 1, 2});  // a fourth would leave 20
   while (sched.find(7) != nullptr) test::run_one(sched);
   REQUIRE(test::ids(sched) == std::vector<request_id>{8});

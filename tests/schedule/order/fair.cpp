@@ -5,12 +5,12 @@
 #include <map>
 #include <random>
 
-#include "schedule/fake_memory.hpp"
-#include "schedule/order_laws.hpp"
-#include "schedule/run_one.hpp"
 #include "catch.hpp"
 #include "quire/schedule/scheduler.hpp"
 #include "quire/schedule/victim/least_lost_work.hpp"
+#include "schedule/fake_memory.hpp"
+#include "schedule/order_laws.hpp"
+#include "schedule/run_one.hpp"
 
 using namespace quire::schedule;
 
@@ -24,7 +24,8 @@ struct outcome_of_service {
   std::uint64_t preempted = 0;
 };
 
-/// Two tenants that always have more requests waiting than there are seats, one with much longer ones, on a memory so tight that they preempt.
+/// Two tenants that always have more requests waiting than there are seats, one with much longer ones, on a memory so
+/// tight that they preempt.
 template <class P>
 outcome_of_service compete(unsigned seed, P rules, std::array<double, 2> weight = {1, 1}) {
   std::mt19937 random(seed);
@@ -41,7 +42,11 @@ outcome_of_service compete(unsigned seed, P rules, std::array<double, 2> weight 
       while (waiting[t].size() < 8) {
         const std::uint32_t prompt = t == 0 ? 1 + draw(5) : 1 + draw(longest_prompt);
         waiting[t][id] = true;
-        REQUIRE(sched.submit({.id = id++, .arrival = 1.0 * step, .prompt_tokens = prompt, .max_new_tokens = 1 + draw(t == 0 ? 5 : 30), .tenant = t}));
+        REQUIRE(sched.submit({.id = id++,
+                              .arrival = 1.0 * step,
+                              .prompt_tokens = prompt,
+                              .max_new_tokens = 1 + draw(t == 0 ? 5 : 30),
+                              .tenant = t}));
       }
     const auto s = sched.next();
     REQUIRE(s);
@@ -78,7 +83,8 @@ TEST_CASE("backlogged tenants never differ in service by more than VTC's bound")
     const chunks c{.tau = 4u << seed % 5};
     const auto plain = compete(seed, policy<order::fair>{.batching = c});
     REQUIRE(plain.most_apart <= plain.bound);
-    const auto other = compete(seed, policy<order::fair, chunks, admission::when_it_fits, victim::least_lost_work>{.batching = c});
+    const auto other =
+        compete(seed, policy<order::fair, chunks, admission::when_it_fits, victim::least_lost_work>{.batching = c});
     REQUIRE(other.most_apart <= other.bound);
     const order::fair weighted({.input = input, .output = output, .weights = {{1, 3.0}}});
     const auto heavy = compete(seed, policy<order::fair>{.order = weighted, .batching = c}, {1, 3});
@@ -108,7 +114,8 @@ TEST_CASE("a tenant that idled has saved nothing up") {
   test::fake_memory memory{.pages = 100};
   scheduler sched(memory, policy<order::fair>{}, {.max_running = 1});
   const auto add = [&](request_id id, std::uint32_t tenant) {
-    REQUIRE(sched.submit({.id = id, .arrival = static_cast<double>(id), .prompt_tokens = 1, .max_new_tokens = 1, .tenant = tenant}));
+    REQUIRE(sched.submit(
+        {.id = id, .arrival = static_cast<double>(id), .prompt_tokens = 1, .max_new_tokens = 1, .tenant = tenant}));
   };
   for (request_id id = 0; id < 20; ++id) add(id, 1);
   for (int i = 0; i < 10; ++i) test::run_one(sched);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quire/schedule/order/fcfs.hpp"
 
-#include "schedule/order_laws.hpp"
 #include "catch.hpp"
+#include "schedule/order_laws.hpp"
 
 using namespace quire::schedule;
 

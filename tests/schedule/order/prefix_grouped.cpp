@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quire/schedule/order/prefix_grouped.hpp"
 
+#include "catch.hpp"
+#include "quire/schedule/scheduler.hpp"
 #include "schedule/fake_memory.hpp"
 #include "schedule/order_laws.hpp"
 #include "schedule/run_one.hpp"
-#include "catch.hpp"
-#include "quire/schedule/scheduler.hpp"
 
 using namespace quire::schedule;
 using ids = std::vector<request_id>;
@@ -17,7 +17,8 @@ struct one_seat {
   double clock = 0;
   one_seat() : sched(memory, {}, {.max_running = 1}) {}
   void add(request_id id, std::uint32_t group, std::uint64_t rank, std::uint32_t tokens = 1) {
-    REQUIRE(sched.submit({.id = id, .arrival = clock++, .prompt_tokens = 1, .max_new_tokens = tokens, .group = group, .rank = rank}));
+    REQUIRE(sched.submit(
+        {.id = id, .arrival = clock++, .prompt_tokens = 1, .max_new_tokens = tokens, .group = group, .rank = rank}));
   }
   ids rest() {
     ids all;
@@ -59,7 +60,12 @@ TEST_CASE("cancelling and preempting members changes no place") {
   test::fake_memory tight{.pages = 6};
   scheduler sched(tight, policy<order::prefix_grouped>{}, {.max_running = 2});
   const auto add = [&](request_id id, std::uint32_t group, std::uint64_t rank) {
-    REQUIRE(sched.submit({.id = id, .arrival = 1.0 * static_cast<double>(id), .prompt_tokens = 2, .max_new_tokens = 4, .group = group, .rank = rank}));
+    REQUIRE(sched.submit({.id = id,
+                          .arrival = 1.0 * static_cast<double>(id),
+                          .prompt_tokens = 2,
+                          .max_new_tokens = 4,
+                          .group = group,
+                          .rank = rank}));
   };
   add(1, 1, 10), add(2, 1, 11), add(3, 2, 12);
   while (sched.counters().preempted == 0) test::run_one(sched);

@@ -4,8 +4,8 @@
 #include <map>
 #include <random>
 
-#include "schedule/allocations.hpp"
 #include "catch.hpp"
+#include "schedule/allocations.hpp"
 
 using namespace quire::schedule;
 using order::service_counters;

@@ -14,7 +14,8 @@ TEST_CASE("a host pool that is full turns swaps into recomputations and never in
   memory.pages = 24, memory.host_rows = 25, memory.delay = 1;
   scheduler sched(memory, swapping{.batching = {.tau = 32}}, {.max_running = 8, .max_sequence = 24});
   test::driver<swapping> d(memory, sched, 5);
-  for (request_id id = 0; id < 60; ++id) d.submit({.id = id, .prompt_tokens = 1 + d.draw(12), .max_new_tokens = 1 + d.draw(12)}, 100);
+  for (request_id id = 0; id < 60; ++id)
+    d.submit({.id = id, .prompt_tokens = 1 + d.draw(12), .max_new_tokens = 1 + d.draw(12)}, 100);
   d.drain(0);
   REQUIRE(d.finished == 60);
   REQUIRE(memory.refused_swaps > 0);
