@@ -60,6 +60,7 @@
 #include "kv/prefix_cache.hpp"
 #include "kv/prefix_index.hpp"
 #include "kv/remainder.hpp"
+#include "kv/residence.hpp"
 #include "kv/retain/all.hpp"
 #include "kv/retain/importance.hpp"
 #include "kv/retain/scaled_window.hpp"
