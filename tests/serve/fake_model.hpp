@@ -52,6 +52,17 @@ class token_store {
     }
     s = {};
   }
+  quire::status fork(std::uint32_t from, std::uint32_t& to) {
+    if (const quire::status s = open(to); !s) return s;
+    const std::uint32_t n = at(from).length;
+    const quire::status s = reserve(to, n);
+    if (!s) return close(to), s;
+    for (std::uint32_t i = 0; i < n; ++i) row(to, i) = row(from, i);
+    sequences_[to].length = n;
+    ++forks;
+    return {};
+  }
+  std::uint64_t forks = 0;
   std::uint32_t length(std::uint32_t sequence) const { return sequences_.at(sequence).length; }
   std::size_t free_pages() const { return free_.size(); }
 
@@ -76,7 +87,7 @@ class token_store {
   std::vector<std::uint32_t> free_;
   std::vector<sequence_state> sequences_;
 };
-static_assert(quire::serve::SequenceStore<token_store>);
+static_assert(quire::serve::ForkingStore<token_store>);
 
 struct hash_model {
   std::uint32_t words = 50;

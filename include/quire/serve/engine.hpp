@@ -45,27 +45,25 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   /// Queue a text; `id` is its name from then on, never used twice.
-  /// fails: out_of_range ("prompt token", and all that scheduler::submit names); nothing is queued then.
+  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing is
+  /// queued then.
   status submit(generation g, request_id& id) {
+    if (jobs_.size() >= scheduler_.options().max_requests)  // copies are not the scheduler's yet
+      return {errc::out_of_range, "live requests", static_cast<std::int64_t>(jobs_.size()) + 1, 0,
+              scheduler_.options().max_requests};
+    if (g.beside != 0) return submit_copy(std::move(g), id);
     const std::int64_t most = 0xffffffff, n = static_cast<std::int64_t>(g.prompt.size());
     if (n > most) return {errc::out_of_range, "prompt_tokens", n, 1, most};
     const std::int64_t vocabulary = model_->vocabulary();
     for (const std::int32_t t : g.prompt)
       if (t < 0 || t >= vocabulary) return {errc::out_of_range, "prompt token", t, 0, vocabulary - 1};
     const request_id next = last_id_ + 1;
-    const schedule::request r{.id = next,
-                              .arrival = g.arrival,
-                              .prompt_tokens = static_cast<std::uint32_t>(n),
-                              .max_new_tokens = g.max_new_tokens,
-                              .priority = g.priority,
-                              .tenant = g.tenant};
-    const auto at = jobs_.emplace(next, job{std::move(g)}).first;
-    const status queued = scheduler_.submit(r);
+    const auto at = jobs_.emplace(next, job{std::move(g), static_cast<std::uint32_t>(n)}).first;
+    const status queued = enqueue(next, at->second);
     if (!queued) {
       jobs_.erase(at);
       return queued;
     }
-    at->second.prompt_tokens = r.prompt_tokens;
     id = last_id_ = next;
     return {};
   }
@@ -122,6 +120,8 @@ class engine {
     std::uint32_t sequence = 0;  ///< the store's handle, while `open`
     std::uint32_t reserved = 0;  ///< rows there is room for
     bool open = false;
+    std::vector<request_id> copies{};  ///< texts beside this one that wait for its prompt
+    bool forked = false;               ///< draws its first token from another's logits, then queues for the rest
     std::span<const std::int32_t> generated() const noexcept { return std::span(g.prompt).subspan(prompt_tokens); }
   };
 
@@ -130,21 +130,24 @@ class engine {
     engine* owner;
     status admit(request_id id) {
       job& j = owner->jobs_.at(id);
-      const status s = owner->store_->open(j.sequence);
-      j.open = static_cast<bool>(s);
-      j.reserved = 0;
-      return s;
+      std::erase(owner->parked_, id);
+      if (!j.open) {
+        const status s = owner->with_room([&] { return owner->store_->open(j.sequence); });
+        if (!s) return s;
+        j.open = true;
+      }
+      j.reserved = resident(id);
+      return {};
     }
+    std::uint32_t resident(request_id id) { return owner->store_->length(owner->jobs_.at(id).sequence); }
     status reserve(request_id id, std::uint32_t tokens) {
       job& j = owner->jobs_.at(id);
-      const status s = owner->store_->reserve(j.sequence, j.reserved + tokens - owner->store_->length(j.sequence));
+      const std::uint32_t rows = j.reserved + tokens - owner->store_->length(j.sequence);
+      const status s = owner->with_room([&] { return owner->store_->reserve(j.sequence, rows); });
       if (s) j.reserved += tokens;
       return s;
     }
-    void release(request_id id) {
-      job& j = owner->jobs_.at(id);
-      if (std::exchange(j.open, false)) owner->store_->close(j.sequence);
-    }
+    void release(request_id id) { owner->close(owner->jobs_.at(id)); }
     status fits(std::uint32_t tokens) requires requires(const Store& s) {
       { s.fits(tokens) } -> std::same_as<status>;
     }
@@ -176,6 +179,73 @@ class engine {
     bool* flag_ = nullptr;
   };
 
+  status enqueue(request_id id, const job& j) {
+    const auto known = static_cast<std::uint32_t>(j.g.prompt.size());
+    return scheduler_.submit({.id = id,
+                              .arrival = j.g.arrival,
+                              .prompt_tokens = known,
+                              .max_new_tokens = j.g.max_new_tokens - (known - j.prompt_tokens),
+                              .priority = j.g.priority,
+                              .tenant = j.g.tenant});
+  }
+  void close(job& j) {
+    if (std::exchange(j.open, false)) store_->close(j.sequence);
+  }
+
+  /// A text that continues the prompt of another, which must not be computed yet.
+  status submit_copy(generation g, request_id& id) {
+    auto root = jobs_.find(g.beside);
+    if (root != jobs_.end() && root->second.g.beside != 0) root = jobs_.find(root->second.g.beside);
+    const schedule::request* r = root == jobs_.end() ? nullptr : scheduler_.find(root->first);
+    if (r == nullptr || r->so_far.generated != 0 || r->so_far.computed == r->prompt_tokens || root->second.forked)
+      return {errc::unknown_sequence, "beside (a request whose prompt is not computed yet)",
+              static_cast<std::int64_t>(g.beside)};
+    if (g.max_new_tokens == 0 || g.max_new_tokens > r->max_new_tokens)
+      return {errc::out_of_range, "max_new_tokens", g.max_new_tokens, 1, r->max_new_tokens};
+    g.beside = root->first;
+    g.prompt = root->second.g.prompt;
+    const request_id next = last_id_ + 1;
+    root->second.copies.push_back(next);
+    jobs_.emplace(next, job{std::move(g), r->prompt_tokens});
+    id = last_id_ = next;
+    return {};
+  }
+  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is room.
+  void fork_copies(const job& j, const std::vector<request_id>& copies, std::size_t row) {
+    for (const request_id id : copies) {
+      const auto at = jobs_.find(id);
+      if (at == jobs_.end()) continue;
+      job& c = at->second;
+      c.g.beside = 0;
+      c.forked = true;
+      if constexpr (ForkingStore<Store>)
+        if (j.open && store_->fork(j.sequence, c.sequence)) c.open = true, parked_.push_back(id);
+      events_.push_back({id, {}, row});
+    }
+  }
+  /// The text its copies waited for has ended: the first of them that lives is computed in its place.
+  void promote(std::vector<request_id> copies) {
+    std::erase_if(copies, [this](request_id id) { return jobs_.count(id) == 0; });
+    if (copies.empty()) return;
+    const request_id id = copies.front();
+    copies.erase(copies.begin());
+    for (const request_id other : copies) jobs_.at(other).g.beside = id;
+    job& j = jobs_.at(id);
+    j.g.beside = 0;
+    j.copies = std::move(copies);
+    if (const status queued = enqueue(id, j); !queued) events_.push_back({id, queued});
+  }
+  /// What `take` says once no copy that only waits holds what it needs: a waiting fork is a saving, not a claim.
+  template <class F>
+  status with_room(F&& take) {
+    for (;;) {
+      const status s = take();
+      if (s.code != errc::out_of_pages || parked_.empty()) return s;
+      close(jobs_.at(parked_.back()));
+      parked_.pop_back();
+    }
+  }
+
   void compute(const schedule::step& step) {
     inputs_.clear();
     ids_.clear();
@@ -204,9 +274,11 @@ class engine {
 
   void deliver() {
     while (next_event_ < events_.size()) {
-      event& e = events_[next_event_];
-      const request_id id = e.id;
+      const request_id id = events_[next_event_].id;
       const auto at = jobs_.find(id);
+      if (at != jobs_.end() && events_[next_event_].why && !at->second.copies.empty())
+        fork_copies(at->second, std::exchange(at->second.copies, {}), events_[next_event_].row);
+      event& e = events_[next_event_];
       if (at == jobs_.end()) {  // cancelled by a callback
         ++next_event_;
       } else if (!e.why) {
@@ -234,15 +306,22 @@ class engine {
                  {errc::out_of_range, "sampled token", token, 0, std::int64_t{model_->vocabulary()} - 1});
     }
     j.g.prompt.push_back(token);
-    static_cast<void>(scheduler_.token(id));
+    if (!std::exchange(j.forked, false)) {
+      static_cast<void>(scheduler_.token(id));
+    } else if (j.g.max_new_tokens > 1) {
+      if (const status queued = enqueue(id, j); !queued) return ++next_event_, end(id, ending::failed, queued);
+    }
     e.drawn = true;
     if (j.g.on_token) j.g.on_token(id, token);
   }
   void end(request_id id, ending how, const status& why) {
     auto node = jobs_.extract(id);
     if (!node) return;
-    const job& j = node.mapped();
+    job& j = node.mapped();
     ended_.push_back(std::move(node));
+    std::erase(parked_, id);
+    close(j);  // a fork that waited
+    promote(std::move(j.copies));
     if (j.g.on_done) j.g.on_done(id, {how, why, j.generated()});
   }
 
@@ -258,6 +337,7 @@ class engine {
   std::vector<request_id> ids_;  ///< whose inputs
   std::optional<schedule::step> step_;
   std::vector<event> events_;
+  std::vector<request_id> parked_;  ///< forks that wait for a seat, oldest first
   std::vector<typename job_map::node_type> ended_;
   std::size_t next_event_ = 0;
   request_id last_id_ = 0;

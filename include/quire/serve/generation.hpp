@@ -26,7 +26,7 @@ struct result {
 /// generation; they may submit and cancel, but not step. One that throws loses nothing: the exception leaves run_step,
 /// and the next run_step goes on where it stood.
 struct generation {
-  std::vector<std::int32_t> prompt;  ///< 1 token and more, each in [0, vocabulary)
+  std::vector<std::int32_t> prompt{};  ///< 1 token and more, each in [0, vocabulary)
   std::uint32_t max_new_tokens = 1;
   std::vector<std::int32_t> stop{};  ///< tokens that end the text; they are not delivered
   /// The next token from logits [vocabulary] and what was generated so far; empty: the largest logit, the first of
@@ -37,6 +37,10 @@ struct generation {
   double arrival = 0;                                        ///< as schedule::request
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
+  /// Another continuation of the prompt of this live request (0: none), which must not be computed yet; `prompt` is not
+  /// looked at, and max_new_tokens is at most the other's. The prompt is computed once: where the store can fork, each
+  /// text goes on from the same rows, and all draw their first token from the same logits.
+  request_id beside = 0;
 };
 
 /// The index of the largest logit, the first of equals; -1 when there is none (all NaN).

@@ -30,6 +30,12 @@ concept SequenceStore = requires(S s, const S cs, std::uint32_t sequence, std::u
   { cs.length(sequence) } -> std::same_as<std::uint32_t>;
 };
 
+/// A store that can copy a sequence, sharing what will not change. fails: out_of_pages
+template <class S>
+concept ForkingStore = SequenceStore<S> && requires(S s, std::uint32_t from, std::uint32_t& to) {
+  { s.fork(from, to) } -> std::same_as<status>;
+};
+
 /// Computes a step: appends the rows of every input to the store, without committing them, and writes one row of logits
 /// for each input that wants it, in order of the inputs. shape: logits [inputs that want them][vocabulary()].
 /// A failed step leaves the committed rows as they were and may be tried again.
