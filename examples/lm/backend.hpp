@@ -41,6 +41,10 @@ class backend {
   virtual void close(std::uint32_t sequence) = 0;
   virtual std::uint32_t length(std::uint32_t sequence) const = 0;
   virtual bool check() const = 0;
+  /// Whether a sequence of so many rows fits an otherwise empty store. fails: out_of_range, out_of_pages
+  virtual quire::status fits(std::uint32_t tokens) const = 0;
+  virtual std::uint32_t pages() const = 0;       ///< over all pools, tails and overlays included
+  virtual std::uint32_t free_pages() const = 0;  ///< of these, held by no sequence
 
   virtual std::uint32_t vocabulary() const = 0;
   virtual std::uint32_t max_rows() const = 0;

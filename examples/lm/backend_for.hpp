@@ -33,6 +33,20 @@ class backend_for final : public backend {
   void close(std::uint32_t s) override { store_.close(s); }
   std::uint32_t length(std::uint32_t s) const override { return store_.length(s); }
   bool check() const override { return store_.check(); }
+  status fits(std::uint32_t n) const override {
+    const kv::store_options<L>& have = store_.options();
+    if (n > have.max_tokens) return {errc::out_of_range, "tokens of the sequence", n, 1, have.max_tokens};
+    const kv::store_options<L> need = kv::pages_for(store_.layout(), 1, n, model_.max_rows());
+    for (std::uint32_t g = 0; g < store_.layout().groups(); ++g)
+      if (need.pages[g] > have.pages[g]) return {errc::out_of_pages, "pages of the sequence", need.pages[g], 0, have.pages[g]};
+    return {};
+  }
+  std::uint32_t pages() const override { return pages_; }
+  std::uint32_t free_pages() const override {
+    std::uint32_t n = 0;
+    for (std::uint32_t p = 0; p < kv::store<L>::pools; ++p) n += store_.free_pages(p);
+    return n;
+  }
   std::uint32_t vocabulary() const override { return model_.vocabulary(); }
   std::uint32_t max_rows() const override { return model_.max_rows(); }
   status step(backend& store, std::span<const serve::model_input> inputs, float* logits) override {
@@ -78,6 +92,7 @@ class backend_for final : public backend {
   kv::store<L> store_;
   llama<L, thread_executor> model_;
   std::unique_ptr<quire_bench::big_buffer> buffer_;
+  std::uint32_t pages_ = free_pages();  ///< of the empty store
 };
 
 template <class Sealed, class Raw = kv::raw_bf16>
