@@ -43,6 +43,8 @@ class backend {
   virtual bool check() const = 0;
   /// Whether a sequence of so many rows fits an otherwise empty store. fails: out_of_range, out_of_pages
   virtual quire::status fits(std::uint32_t tokens) const = 0;
+  virtual std::uint64_t capacity_tokens() const = 0;  ///< rows of sequences that keep every token, as far as pages go
+  virtual std::uint64_t free_tokens() const = 0;
   virtual std::uint32_t pages() const = 0;       ///< over all pools, tails and overlays included
   virtual std::uint32_t free_pages() const = 0;  ///< of these, held by no sequence
 

@@ -41,6 +41,12 @@ class backend_for final : public backend {
       if (need.pages[g] > have.pages[g]) return {errc::out_of_pages, "pages of the sequence", need.pages[g], 0, have.pages[g]};
     return {};
   }
+  std::uint64_t capacity_tokens() const override {
+    return rows([this](std::uint32_t g) { return store_.options().pages[g]; }, store_.options().sequences);
+  }
+  std::uint64_t free_tokens() const override {
+    return rows([this](std::uint32_t g) { return store_.free_pages(g); }, store_.free_pages(kv::store<L>::tails));
+  }
   std::uint32_t pages() const override { return pages_; }
   std::uint32_t free_pages() const override {
     std::uint32_t n = 0;
@@ -81,6 +87,14 @@ class backend_for final : public backend {
   }
 
  private:
+  /// Of the group that runs out first; where all heads forget, of so many sequences at their longest.
+  template <class F>
+  std::uint64_t rows(F&& pages, std::uint32_t sequences) const {
+    std::uint64_t least = std::uint64_t{sequences} * store_.options().max_tokens;
+    for (std::uint32_t g = 0; g < store_.layout().groups(); ++g)
+      if (!store_.layout().group_sees(g).limited()) least = std::min<std::uint64_t>(least, std::uint64_t{pages(g)} * tile_tokens);
+    return least;
+  }
   static kv::store_options<L> store_options(const L& layout, const backend_options& o) {
     kv::store_options<L> s = kv::pages_for(layout, o.sequences, o.max_tokens, o.max_rows);
     if (o.total_tokens != 0)

@@ -64,6 +64,8 @@ class token_store {
   }
   std::uint64_t forks = 0;
   std::uint32_t length(std::uint32_t sequence) const { return sequences_.at(sequence).length; }
+  std::uint64_t capacity_tokens() const { return rows_.size(); }
+  std::uint64_t free_tokens() const { return free_.size() * page_tokens_; }
   std::size_t free_pages() const { return free_.size(); }
 
   std::int32_t& row(std::uint32_t sequence, std::uint32_t position) {
@@ -87,7 +89,7 @@ class token_store {
   std::vector<std::uint32_t> free_;
   std::vector<sequence_state> sequences_;
 };
-static_assert(quire::serve::ForkingStore<token_store>);
+static_assert(quire::serve::ForkingStore<token_store> && quire::serve::CountedStore<token_store>);
 
 struct hash_model {
   std::uint32_t words = 50;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct generation {
   double arrival = 0;                                        ///< as schedule::request
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
+  double deadline = std::numeric_limits<double>::infinity();
   /// Another continuation of the prompt of this live request (0: none), which must not be computed yet; `prompt` is not
   /// looked at, and max_new_tokens is at most the other's. The prompt is computed once: where the store can fork, each
   /// text goes on from the same rows, and all draw their first token from the same logits.

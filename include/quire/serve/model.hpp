@@ -36,6 +36,13 @@ concept ForkingStore = SequenceStore<S> && requires(S s, std::uint32_t from, std
   { s.fork(from, to) } -> std::same_as<status>;
 };
 
+/// A store that says how many rows it holds in all and how many more it could take now, for rules that look ahead.
+template <class S>
+concept CountedStore = SequenceStore<S> && requires(const S cs) {
+  { cs.capacity_tokens() } -> std::same_as<std::uint64_t>;
+  { cs.free_tokens() } -> std::same_as<std::uint64_t>;
+};
+
 /// Computes a step: appends the rows of every input to the store, without committing them, and writes one row of logits
 /// for each input that wants it, in order of the inputs. shape: logits [inputs that want them][vocabulary()].
 /// A failed step leaves the committed rows as they were and may be tried again.
