@@ -43,6 +43,7 @@ class backend {
   virtual bool check() const = 0;
   /// Whether a sequence of so many rows fits an otherwise empty store. fails: out_of_range, out_of_pages
   virtual quire::status fits(std::uint32_t tokens) const = 0;
+  virtual bool keeps_all() const = 0;  ///< no head forgets: a prompt needs pages for all its tokens, else for a few steps' at a time
   virtual std::uint64_t capacity_tokens() const = 0;  ///< rows of sequences that keep every token, as far as pages go
   virtual std::uint64_t free_tokens() const = 0;
   virtual std::uint32_t pages() const = 0;       ///< over all pools, tails and overlays included

@@ -41,6 +41,11 @@ class backend_for final : public backend {
       if (need.pages[g] > have.pages[g]) return {errc::out_of_pages, "pages of the sequence", need.pages[g], 0, have.pages[g]};
     return {};
   }
+  bool keeps_all() const override {
+    for (std::uint32_t g = 0; g < store_.layout().groups(); ++g)
+      if (store_.layout().group_sees(g).limited()) return false;
+    return true;
+  }
   std::uint64_t capacity_tokens() const override {
     return rows([this](std::uint32_t g) { return store_.options().pages[g]; }, store_.options().sequences);
   }

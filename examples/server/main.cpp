@@ -32,6 +32,7 @@ struct server_options : quire_lm::common_options {
   std::uint64_t kv_tokens = 32768;
   std::uint32_t connections = 256;
   double drain_seconds = 30, stall_seconds = 10;
+  policy_names policy;
   service_options service;
   api_options api;
 };
@@ -50,7 +51,14 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--heads", o.heads, "Head scores of the model (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
   c.add_option("--threads", o.threads, "Threads of the model (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
-  c.add_option("--tau", o.service.step_tokens, "Tokens of a step: what bounds the time between two tokens of a text (default: 256)")->check(whole(1, 4096))->type_name("N");
+  c.add_option("--order", o.policy.order, "Who comes first: fcfs (default), priority, shortest-prefill, longest-prefix, fair (between tenants), fair-priority")->type_name("NAME");
+  c.add_option("--batching", o.policy.batching, "What a step holds: chunked (default), chunked-apart, prefill-first, whole, memory-centric")->type_name("NAME");
+  c.add_option("--admission", o.policy.admission, "When a text may take pages: when-it-fits (default), watermark, projected")->type_name("NAME");
+  c.add_option("--victim", o.policy.victim, "Who loses its pages to a full cache: newest (default), lowest-priority, least-lost-work")->type_name("NAME");
+  c.add_option("--preemption", o.policy.preemption, "What becomes of them: recompute (default), swap, cheaper")->type_name("NAME");
+  c.add_option("--tau", o.policy.tau, "Tokens of a step: what bounds the time between two tokens of a text (default: 256)")->check(whole(1, 4096))->type_name("N");
+  c.add_option("--ageing", o.policy.ageing, "Seconds of waiting that a level of priority is worth (default: 10)")->check(real("0 to 1e9", 0, 1e9, false))->type_name("S");
+  c.add_flag("--preempt-for-priority", o.policy.preempt_for_priority, "Running texts give way to more urgent waiting ones");
   c.add_option("--max-running", o.service.max_running, "Texts that are generated at a time (default: 32)")->check(whole(1, 1024))->type_name("N");
   c.add_option("--max-waiting", o.service.max_waiting, "Texts accepted beyond those; more are told to come again (default: 256)")->check(whole(0, 65536))->type_name("N");
   c.add_option("--max-tokens", o.api.limits.max_tokens, "Tokens a request may ask for (default: 4096)")->check(whole(1, most))->type_name("N");
@@ -81,9 +89,9 @@ int wait_for(const sigset_t& signals, steady::time_point deadline) {
 }
 
 /// Serves until a signal, then lets what runs finish. Returns the exit status.
-int serve(const server_options& o, quire_lm::backend& model, const quire_lm::tokenizer& tokens, const served_model& told, const sigset_t& signals) {
+int serve(const server_options& o, const serving_policy& policy, quire_lm::backend& model, const quire_lm::tokenizer& tokens, const served_model& told, const sigset_t& signals) {
   metrics counted;
-  service work(model, tokens, policy{}, o.service, counted);
+  service work(model, tokens, policy, o.service, counted);
   api routes(work, counted, told, o.api);
   const connection_limits limits{.stall = milliseconds_of(o.stall_seconds), .request_bytes = o.api.body_bytes + (std::uint64_t{1} << 16)};
   http_server http(limits, o.connections, counted);
@@ -136,15 +144,15 @@ int run(int argc, char** argv) {
   }
   if (const char* key = std::getenv(o.key_variable.c_str())) o.api.key = key;
 
+  const serving_policy policy = make_policy(o.policy);
   const quire_lm::instruction_set isa = quire_lm::pick_instruction_set(o.isa);
   const quire_lm::loaded_model m = quire_lm::load_model(o);
   if (app.count("--context") != 0 && o.context > m.config().context)
     throw bad_input("--context is " + std::to_string(o.context) + ", allowed 2 to the model's " + std::to_string(m.config().context));
   o.context = std::min(o.context, m.config().context);
   o.service.max_sequence = o.context;
-  o.service.max_running = std::min(o.service.max_running, o.service.step_tokens);  // all decodes fit a step
   // A few handles beyond the seats: forks of a prompt that wait for one.
-  const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = o.service.step_tokens, .sequences = o.service.max_running + o.api.limits.n,
+  const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = std::max(o.policy.tau, o.service.max_running), .sequences = o.service.max_running + o.api.limits.n,
                                            .max_tokens = o.context, .total_tokens = o.kv_tokens});
   struct stat file {};
   const bool dated = ::stat(o.model.c_str(), &file) == 0;
@@ -155,7 +163,7 @@ int run(int argc, char** argv) {
                           .tokens = m.tok.get(),
                           .chat = m.chat,
                           .no_chat = m.no_chat};
-  return serve(o, *model, *m.tok, told, signals);
+  return serve(o, policy, *model, *m.tok, told, signals);
 }
 
 }  // namespace

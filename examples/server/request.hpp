@@ -141,9 +141,13 @@ inline std::vector<std::pair<token, float>> read_bias(const json* v) {
 
 /// The request in a body. fails: api_error 400 naming the field, its value and what is allowed.
 [[nodiscard]] inline generation_request read_request(std::string_view body, bool chat, const request_limits& limits) {
+  constexpr int deepest = 16;  // what writes JSON follows it by recursion
+  const auto shallow = [](int depth, json::parse_event_t, json&) {
+    return depth <= deepest ? true : throw api_error(400, "the body is nested deeper than allowed, " + std::to_string(deepest), "", "invalid_json");
+  };
   json parsed;
   try {
-    parsed = json::parse(body);
+    parsed = json::parse(body, shallow);
   } catch (const json::exception& e) {
     throw api_error(400, std::string("the body is no JSON: ") + e.what(), "", "invalid_json");
   }

@@ -30,8 +30,6 @@ struct service_options {
   std::uint32_t max_running = 32;
   std::uint32_t max_waiting = 256;      ///< texts accepted beyond those that can run
   std::uint32_t max_sequence = 4096;    ///< tokens of one text, prompt included
-  std::uint32_t step_tokens = 256;
-  bool reserve_prompt = true;
 };
 
 /// A request in tokens, on its way to the engine. Immutable once submitted.
@@ -54,14 +52,14 @@ enum class interruption : std::uint8_t { disconnect, slow_reader, shutdown, fail
 /// Any thread may call the members; the backend belongs to the service while it lives. No lock is held during a step.
 class service {
  public:
-  service(quire_lm::backend& model, const quire_lm::tokenizer& tokens, const policy& p, const service_options& o, metrics& counted)
+  service(quire_lm::backend& model, const quire_lm::tokenizer& tokens, const serving_policy& p, const service_options& o, metrics& counted)
       : model_(model),
         tokens_(tokens),
         options_(o),
         counted_(counted),
         engine_(model, model, p,
-                {.max_tokens = o.step_tokens, .max_running = o.max_running, .max_requests = o.max_running + o.max_waiting, .max_sequence = o.max_sequence,
-                 .reserve_prompt = o.reserve_prompt}) {
+                {.max_running = o.max_running, .max_requests = o.max_running + o.max_waiting, .max_sequence = o.max_sequence,
+                 .reserve_prompt = model.keeps_all()}) {
     for (token t = 0; static_cast<std::size_t>(t) < tokens.size(); ++t)
       if (tokens.is_end(t)) ends_.push_back(t);
     set(counted.pages, model.pages());
@@ -110,7 +108,7 @@ class service {
   }
 
  private:
-  using engine = quire::serve::engine<quire_lm::backend, quire_lm::backend, policy>;
+  using engine = quire::serve::engine<quire_lm::backend, quire_lm::backend, serving_policy>;
   using clock = std::chrono::steady_clock;
 
   struct text {
@@ -154,7 +152,11 @@ class service {
       for (const auto& command : commands) command();
       commands.clear();
       try {
-        if (engine_.run_step() == quire::serve::progress::blocked) turn_away();
+        switch (engine_.run_step(seconds(clock::now() - born_))) {
+          case quire::serve::progress::blocked: turn_away(); break;
+          case quire::serve::progress::waiting: std::this_thread::sleep_for(std::chrono::microseconds(200)); break;  // for rows on their way
+          default: break;
+        }
       } catch (const std::exception& e) {  // the model threw: nothing says which request it was
         for (auto& [j, a] : active_) fail(*a, api_error(500, std::string("the model failed: ") + e.what()));
       }
@@ -182,7 +184,7 @@ class service {
       g.sampler = [this, &a, i, &prompt](std::span<const float> logits, std::span<const std::int32_t>) { return choose(a, i, prompt, logits); };
       g.on_token = [this, &a, i](quire::serve::request_id, std::int32_t t) { generated(a, i, t); };
       g.on_done = [this, &a, i](quire::serve::request_id, const quire::serve::result& r) { ended(a, i, r); };
-      g.arrival = std::chrono::duration<double>(j->arrived.time_since_epoch()).count();
+      g.arrival = seconds(j->arrived - born_);
       g.priority = j->priority;
       g.tenant = j->tenant;
       const quire::status queued = engine_.submit(std::move(g), a.texts[i].id);
@@ -291,6 +293,7 @@ class service {
   const quire_lm::tokenizer& tokens_;
   const service_options options_;
   metrics& counted_;
+  const clock::time_point born_ = clock::now();  ///< the scheduler's zero
   std::vector<token> ends_;
   engine engine_;
   std::unordered_map<const job*, std::unique_ptr<active>> active_;
