@@ -367,7 +367,8 @@ TEST_CASE("texts beside another share its prompt's rows and read as each served 
   REQUIRE(serving.submit(root, first));
   std::vector<request_id> ids;
   for (std::int32_t n = 0; n < 5; ++n) {  // more than there are seats; the last is beside a copy, which is as good
-    generation g{.max_new_tokens = 1 + static_cast<std::uint32_t>(n), .sampler = nth(n), .beside = n < 4 ? first : ids[0]};
+    generation g{
+        .max_new_tokens = 1 + static_cast<std::uint32_t>(n), .sampler = nth(n), .beside = n < 4 ? first : ids[0]};
     seen.listen(g);
     REQUIRE(serving.submit(g, ids.emplace_back()));
   }

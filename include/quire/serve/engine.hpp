@@ -46,8 +46,8 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   /// Queue a text; `id` is its name from then on, never used twice.
-  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing is
-  /// queued then.
+  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing
+  /// is queued then.
   status submit(generation g, request_id& id) {
     if (jobs_.size() >= scheduler_.options().max_requests)  // copies are not the scheduler's yet
       return {errc::out_of_range, "live requests", static_cast<std::int64_t>(jobs_.size()) + 1, 0,
@@ -226,7 +226,8 @@ class engine {
     id = last_id_ = next;
     return {};
   }
-  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is room.
+  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is
+  /// room.
   void fork_copies(const job& j, const std::vector<request_id>& copies, std::size_t row) {
     for (const request_id id : copies) {
       const auto at = jobs_.find(id);
