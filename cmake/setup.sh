@@ -19,6 +19,7 @@ need libbenchmark-dev header benchmark/benchmark.h
 need nlohmann-json3-dev header nlohmann/json.hpp
 need libcli11-dev header CLI/CLI.hpp
 need libpcre2-dev header pcre2.h
+need libcpp-httplib-dev header httplib.h
 if [ "${1:-}" = examples ]; then
   need python3-pip python3 -m pip --version
 fi

@@ -2,9 +2,7 @@
 // quire-lm: its command line. Exit status 0: done; 2: something given can't be used; 1: the machine refused.
 #include <CLI/CLI.hpp>
 
-#include <charconv>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <iostream>
 #include <thread>
@@ -12,59 +10,11 @@
 #include "backend.hpp"
 #include "commands/options.hpp"
 #include "error.hpp"
+#include "flags.hpp"
 
 namespace {
 
 using namespace quire_lm;
-
-/// A whole number of [low, high]; the message of a refusal follows the flag's name.
-CLI::Validator whole(std::uint64_t low, std::uint64_t high) {
-  return {[low, high](std::string& s) -> std::string {
-            std::uint64_t x = 0;
-            const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
-            if (!s.empty() && error == std::errc() && end == s.data() + s.size() && x >= low && x <= high) return {};
-            return "is " + quire_lm::quoted(s) + ", allowed a whole number from " + std::to_string(low) + " to " + std::to_string(high);
-          },
-          "", ""};
-}
-
-CLI::Validator real(const char* range, double low, double high, bool above) {
-  return {[range, low, high, above](std::string& s) -> std::string {
-            double x = NAN;
-            const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), x);
-            if (!s.empty() && error == std::errc() && end == s.data() + s.size() && (above ? x > low : x >= low) && x <= high) return {};
-            return "is " + quire_lm::quoted(s) + ", allowed " + range;
-          },
-          "", ""};
-}
-
-CLI::Validator cache() {
-  return {[](std::string& s) -> std::string {
-            try {
-              static_cast<void>(parse_cache(s, ""));
-            } catch (const bad_input& e) {
-              return std::string(e.what()).substr(1);  // the flag's name comes before
-            }
-            return {};
-          },
-          "", ""};
-}
-
-CLI::Validator one_of(std::vector<std::string> names) {
-  return {[names = std::move(names)](std::string& s) -> std::string {
-            std::string known;
-            for (const std::string& n : names) {
-              if (s == n) return {};
-              known += (known.empty() ? "" : ", ") + n;
-            }
-            return "is " + quire_lm::quoted(s) + ", allowed " + known;
-          },
-          "", ""};
-}
-
-CLI::Validator not_empty() {
-  return {[](std::string& s) { return s.empty() ? std::string("is '', allowed at least one character") : std::string(); }, "", ""};
-}
 
 constexpr std::uint64_t most_tokens = std::uint64_t{1} << 24;
 

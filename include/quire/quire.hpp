@@ -58,6 +58,7 @@
 #include "kv/mirror.hpp"
 #include "kv/pool.hpp"
 #include "kv/prefix_cache.hpp"
+#include "kv/prefix_counters.hpp"
 #include "kv/prefix_index.hpp"
 #include "kv/remainder.hpp"
 #include "kv/residence.hpp"

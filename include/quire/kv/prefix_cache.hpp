@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "image.hpp"
+#include "prefix_counters.hpp"
 #include "prefix_index.hpp"
 #include "store.hpp"
 
@@ -20,15 +21,6 @@ std::uint64_t prefix_space(const L& layout, std::uint64_t model, std::uint64_t a
   for (std::uint64_t n : {layout_signature(layout), model, adapter, salt}) sum.add(n);
   return sum.value();
 }
-
-/// Counted since construction. unit: tokens, or tiles where it says so.
-struct prefix_counters {
-  std::uint64_t opened = 0;            ///< sequences
-  std::uint64_t asked = 0, hit = 0;    ///< tokens of their prompts, and those of them that were already kept
-  std::uint64_t inserted = 0;          ///< tiles
-  std::uint64_t merged = 0;            ///< tiles computed twice, of which one copy was given back
-  std::uint64_t evicted = 0;           ///< tiles
-};
 
 /// A store and what it remembers of past sequences. Sequences open, fork, rewind and close through this object; kernels append
 /// and read through the store, which outlives it. A step is reserve → append → store.commit → insert.

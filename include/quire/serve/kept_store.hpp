@@ -63,8 +63,8 @@ class kept_store {
   kept_store& operator=(const kept_store&) = delete;
 
   store_type& store() const noexcept { return *store_; }
-  /// The store's sequence of a handle that is present and has had room for a row.
-  std::uint32_t sequence(std::uint32_t h) const noexcept { return seats_[h].sequence; }
+  /// The store's sequence of a handle that is present and has had room for a row; else a number the store does not know.
+  std::uint32_t sequence(std::uint32_t h) const noexcept { return present(h) ? seats_[h].sequence : none; }
   kv::prefix_counters prefix_counts() const noexcept {
     return either([](const auto& c) { return c.counters(); }, [] { return kv::prefix_counters{}; });
   }
@@ -94,6 +94,14 @@ class kept_store {
     if (!is(h, place::here)) return unknown(h);
     const std::uint32_t s = seats_[h].sequence;
     return either([&](auto& c) { return c.truncate(s, length); }, [&] { return store_->truncate(s, length); });
+  }
+  /// Takes over a sequence that the store got in another way (an image). fails: unknown_sequence, out_of_pages (handles).
+  status take(std::uint32_t sequence, std::uint32_t& h) noexcept {
+    if (!store_->known(sequence)) return unknown(sequence);
+    return seat_for(h, [&](std::uint32_t& s) {
+      s = sequence;
+      return either([&](auto& c) { return c.adopt(space_, sequence); }, [] { return status{}; });
+    });
   }
   /// Unknown handles are ignored.
   void close(std::uint32_t h) noexcept {
@@ -170,8 +178,10 @@ class kept_store {
   }
 
   std::uint64_t capacity_tokens() const noexcept { return std::uint64_t{store_->options().pages[0]} * tile_tokens; }
-  std::uint64_t free_tokens() const noexcept {
-    return std::uint64_t{either([](const auto& c) { return c.free_tiles(); }, [&] { return store_->free_pages(0); })} * tile_tokens;
+  std::uint64_t free_tokens() const noexcept { return std::uint64_t{store_->free_pages(0) + forgettable()} * tile_tokens; }
+  /// Pages of remembered tiles that nobody needs.
+  std::uint32_t forgettable() const noexcept {
+    return either([](const auto& c) { return c.index().evictable(); }, [] { return 0u; });
   }
   /// Walks every invariant, copies under way included. Allocates.
   bool check() const {
