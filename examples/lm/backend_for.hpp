@@ -30,7 +30,7 @@ class backend_for final : public backend {
   }
 
   status open(std::uint32_t& s) override { return kept_.open(s); }
-  status open(std::span<const token> tokens, std::uint32_t& s) override { return kept_.open(tokens, s); }
+  status open(std::span<const std::int32_t> tokens, std::uint32_t& s) override { return kept_.open(tokens, s); }
   status reserve(std::uint32_t s, std::uint32_t n) override { return kept_.reserve(s, n); }
   status commit(std::uint32_t s, std::uint32_t n) override { return kept_.commit(s, n); }
   status fork(std::uint32_t from, std::uint32_t& to) override { return kept_.fork(from, to); }
@@ -38,10 +38,10 @@ class backend_for final : public backend {
   void close(std::uint32_t s) override { kept_.close(s); }
   std::uint32_t length(std::uint32_t s) const override { return kept_.length(s); }
   bool check() const override { return kept_.check(); }
-  status remember(std::uint32_t s, std::span<const token> tokens) override { return kept_.remember(s, tokens); }
-  std::uint32_t hit(std::span<const token> tokens) const override { return kept_.hit(tokens); }
-  bool coming(std::span<const token> tokens) const override { return kept_.coming(tokens); }
-  std::uint64_t pin(std::span<const token> tokens) override { return kept_.pin(tokens); }
+  status remember(std::uint32_t s, std::span<const std::int32_t> tokens) override { return kept_.remember(s, tokens); }
+  std::uint32_t hit(std::span<const std::int32_t> tokens) const override { return kept_.hit(tokens); }
+  bool coming(std::span<const std::int32_t> tokens) const override { return kept_.coming(tokens); }
+  std::uint64_t pin(std::span<const std::int32_t> tokens) override { return kept_.pin(tokens); }
   void unpin(std::uint64_t ticket) override { kept_.unpin(ticket); }
   kv::prefix_counters prefix_counts() const override { return kept_.prefix_counts(); }
   status swap_out(std::uint32_t s) override { return kept_.swap_out(s); }
