@@ -273,9 +273,10 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
   t.barrier();
 }
 
-/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
-/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers, three for each wave of
-/// a stepwise layout.
+/// Called by every worker of a team with the same arguments. Outputs are complete on return; another worker may still be adding
+/// the last wave's scores, which the next call's first barrier or the region's end waits for.
+/// precondition: supports(shape), every span reserved, rows within the workspace. cost: three barriers a wave, one wave unless
+/// the layout is stepwise, and two more where a tile of such a layout fills.
 template <kv::Layout L, ScoreSink Sink = null_sink>
 void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
   if constexpr (!L::stepwise) {
@@ -294,13 +295,14 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
       const score_recorder scores = L::overlays ? w.recorder(c.shape.q_heads, wave.spans) : score_recorder{};
       if constexpr (L::overlays) attend_wave(t, wave, w, both_sinks<score_recorder, Sink>{scores, sink});
       else attend_wave(t, wave, w, sink);
+      if constexpr (L::overlays) collect_scores(t, c.view, c.shape, c.layer, scores);
+      const auto full = [](const query_span& s) { return (s.first + s.count) % tile_tokens == 0; };
+      if (std::none_of(wave.spans.begin(), wave.spans.end(), full)) return;  // the last wave
+      t.barrier();
       std::uint32_t unit = 0;
-      std::size_t row = 0;
-      for (const query_span& s : wave.spans) {
-        for (std::uint32_t h = 0; h < c.shape.kv_heads; ++h, ++unit)
-          if (unit % t.workers == t.worker) settle(c.view, c.shape, s, c.layer, h, scores, row, w.choice(t.worker), w.seal_scratch(t.worker));
-        row += std::size_t{s.count} * c.shape.q_heads;
-      }
+      for (const query_span& s : wave.spans)
+        for (std::uint32_t h = 0; h < c.shape.kv_heads && full(s); ++h, ++unit)
+          if (unit % t.workers == t.worker) settle(c.view, s, c.layer, h, w.choice(t.worker), w.seal_scratch(t.worker));
       t.barrier();
     }
   }
