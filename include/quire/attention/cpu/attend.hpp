@@ -54,9 +54,9 @@ class workspace {
     bytes_ = worker_bytes_ * workers + staging_bytes_;
     if constexpr (L::overlays) {
       score_rows_ = std::size_t{std::min(rows, sequences * tile_tokens)} * p.q_heads;
-      score_stride_ = (overlay + 2) * tile_tokens;
+      score_tiles_ = overlay + 2;
       scores_at_ = bytes_;
-      bytes_ += score_rows_ * (score_stride_ * sizeof(float) + sizeof(softmax_state));
+      bytes_ += score_rows_ * (score_tiles_ * (tile_tokens + 1) * sizeof(float) + sizeof(softmax_state));
     }
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
     std::memset(memory_.get(), 0, worker_bytes_ * workers + staging_bytes_);  // columns past a chunk's end are multiplied by zero: keep them finite
@@ -98,12 +98,13 @@ class workspace {
   }
   score_recorder recorder(std::uint32_t q_heads, std::span<const query_span> spans) noexcept {
     auto* rows = reinterpret_cast<float*>(memory_.get() + scores_at_);
-    return {rows, reinterpret_cast<softmax_state*>(rows + score_rows_ * score_stride_), score_stride_, q_heads, spans};
+    float* tops = rows + score_rows_ * score_tiles_ * tile_tokens;
+    return {rows, tops, reinterpret_cast<softmax_state*>(tops + score_rows_ * score_tiles_), score_tiles_, q_heads, spans};
   }
 
   std::uint32_t workers_, depth_, rows_, dim_, sequences_;
   std::size_t fold_bytes_, seal_bytes_, states_bytes_, mean_bytes_, choice_bytes_, worker_bytes_, staging_bytes_, bytes_;
-  std::size_t score_rows_ = 0, score_stride_ = 0, scores_at_ = 0;
+  std::size_t score_rows_ = 0, score_tiles_ = 0, scores_at_ = 0;
   std::vector<query_span> waves_;   // [workers][sequences]
   std::unique_ptr<std::byte, aligned_delete> memory_;
   std::vector<share> shares_;

@@ -16,13 +16,14 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Keeps the logits of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][stride], `stride` floats hold the
-/// open tile and then the overlay tiles. A wave is a list of spans that lie in one tile each.
+/// Keeps the weights of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][tiles·64], of the open tile and
+/// then of the overlay's. A wave is a list of spans that lie in one tile each.
 struct score_recorder {
   static constexpr bool active = true;
-  float* rows = nullptr;
-  softmax_state* states = nullptr;   ///< [tokens of the wave][q_heads]
-  std::size_t stride = 0;
+  float* rows = nullptr;            ///< exp(logit − top)
+  float* tops = nullptr;            ///< [tokens of the wave][q_heads][tiles]
+  softmax_state* states = nullptr;  ///< [tokens of the wave][q_heads]
+  std::size_t tiles = 0;
   std::uint32_t q_heads = 0;
   std::span<const query_span> spans;
 
@@ -34,9 +35,12 @@ struct score_recorder {
     }
     return 0;
   }
-  void logits(const score_tile& at, const float* x) const noexcept {
-    const std::uint32_t tile = at.query / tile_tokens;
-    if (at.slot >= tile) std::memcpy(rows + row_of(at.sequence, at.query, at.q_head) * stride + (at.slot - tile) * tile_tokens, x, tile_tokens * sizeof(float));
+  void weights(const score_tile& at, const float* w, float m) const noexcept {
+    const std::uint32_t open = at.query / tile_tokens;
+    if (at.slot < open) return;
+    const std::size_t cell = row_of(at.sequence, at.query, at.q_head) * tiles + at.slot - open;
+    std::memcpy(rows + cell * tile_tokens, w, tile_tokens * sizeof(float));
+    tops[cell] = m;
   }
   void row(const score_tile& at, float m, float l) const noexcept { states[row_of(at.sequence, at.query, at.q_head)] = {m, l}; }
 };
@@ -48,28 +52,41 @@ struct both_sinks {
   static constexpr bool active = true;
   const A& a;
   const B& b;
-  void logits(const score_tile& at, const float* x) const noexcept {
-    a.logits(at, x);
-    if constexpr (B::active) b.logits(at, x);
+  template <class S>
+  static constexpr bool logits_for = S::active && TakesLogits<S>;
+  template <class S>
+  static constexpr bool weights_for = S::active && TakesWeights<S>;
+
+  void logits(const score_tile& at, const float* x) const noexcept
+    requires(logits_for<A> || logits_for<B>)
+  {
+    if constexpr (logits_for<A>) a.logits(at, x);
+    if constexpr (logits_for<B>) b.logits(at, x);
+  }
+  void weights(const score_tile& at, const float* w, float m) const noexcept
+    requires(weights_for<A> || weights_for<B>)
+  {
+    if constexpr (weights_for<A>) a.weights(at, w, m);
+    if constexpr (weights_for<B>) b.weights(at, w, m);
   }
   void row(const score_tile& at, float m, float l) const noexcept {
-    a.row(at, m, l);
+    if constexpr (A::active) a.row(at, m, l);
     if constexpr (B::active) b.row(at, m, l);
   }
 };
 
-/// scores[64] += Σ over rows of exp(logit − m) / l, the query heads of one kv head together. `from`: column of the tile.
-inline void add_weights(const score_recorder& r, std::size_t first_row, std::uint32_t tokens, std::uint32_t first_head, std::uint32_t group, std::uint32_t from,
+/// scores[64] += Σ over rows of the tokens' attention, the query heads of one kv head together. `tile`: of the recorder's.
+inline void add_weights(const score_recorder& r, std::size_t first_row, std::uint32_t tokens, std::uint32_t first_head, std::uint32_t group, std::uint32_t tile,
                         float* scores) noexcept {
   const simd::f32_tag d;
   const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
   for (std::uint32_t t = 0; t < tokens; ++t)
     for (std::uint32_t h = first_head; h < first_head + group; ++h) {
-      const std::size_t row = first_row + std::size_t{t} * r.q_heads + h;
-      const float* logits = r.rows + row * r.stride + from;
-      const auto m = hn::Set(d, r.states[row].m), scale = hn::Set(d, normalizer(r.states[row]));
+      const std::size_t row = first_row + std::size_t{t} * r.q_heads + h, cell = row * r.tiles + tile;
+      const softmax_state& s = r.states[row];
+      const auto scale = hn::Set(d, s.l > 0 ? std::exp(r.tops[cell] - s.m) / s.l : 0.0f);
       for (std::uint32_t j = 0; j < tile_tokens; j += lanes)
-        hn::StoreU(hn::MulAdd(simd::exp(d, hn::Sub(hn::LoadU(d, logits + j), m)), scale, hn::LoadU(d, scores + j)), d, scores + j);
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, r.rows + cell * tile_tokens + j), scale, hn::LoadU(d, scores + j)), d, scores + j);
     }
 }
 
@@ -99,7 +116,7 @@ void collect_scores(const team& t, const kv::store_view<L>& view, const problem&
     for (std::uint64_t i = here.begin; i < here.end; ++i) {
       if (const std::uint64_t later = i + look_ahead; later < here.end)
         for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) hwy::Prefetch(scores(later) + j);
-      add_weights(r, row, s.count, head * p.group(), p.group(), static_cast<std::uint32_t>(i - before) * tile_tokens, scores(i));
+      add_weights(r, row, s.count, head * p.group(), p.group(), static_cast<std::uint32_t>(i - before), scores(i));
     }
     before += tiles;
   });
