@@ -11,8 +11,8 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 /// coefficients are turned once, so that an outlier is one multiply-add of four queries into a sum [column][query],
 /// and that is turned back when it joins y. Two such sums take turns by row, because a column that is hit again waits for its last
 /// store; one sum and four were slower. An integer backbone runs the outliers between its own dot products.
-/// A tile is read from its end, where factors and outliers lie: asked for alone and early, those lines come late, and the
-/// hardware sees no stream; asking for the whole tile first halved the time of outliers over memory.
+/// A tile is read from its end, where factors and outliers lie. Asked for alone, those lines come late; with the whole tile
+/// asked for first, in order, a step over memory takes 0.5 to 0.8 of the time.
 template <class Base, std::uint32_t Rank, std::uint32_t Outliers>
 struct multiplier<kv::gear<Base, Rank, Outliers>> {
   using codec_type = kv::gear<Base, Rank, Outliers>;
