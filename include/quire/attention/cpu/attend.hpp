@@ -62,9 +62,9 @@ class workspace {
     bytes_ = worker_bytes_ * workers + staging_bytes_;
     if constexpr (L::overlays) {
       score_rows_ = std::size_t{std::min(rows, sequences * tile_tokens)} * p.q_heads;
-      score_stride_ = (overlay + 2) * tile_tokens;
+      score_tiles_ = overlay + 2;
       scores_at_ = bytes_;
-      bytes_ += score_rows_ * (score_stride_ * sizeof(float) + sizeof(softmax_state));
+      bytes_ += score_rows_ * (score_tiles_ * (tile_tokens + 1) * sizeof(float) + sizeof(softmax_state));
     }
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
     std::memset(memory_.get(), 0, worker_bytes_ * workers + staging_bytes_);  // columns past a chunk's end are multiplied by zero: keep them finite
@@ -107,12 +107,13 @@ class workspace {
   }
   score_recorder recorder(std::uint32_t q_heads, std::span<const query_span> spans) noexcept {
     auto* rows = reinterpret_cast<float*>(memory_.get() + scores_at_);
-    return {rows, reinterpret_cast<softmax_state*>(rows + score_rows_ * score_stride_), score_stride_, q_heads, spans};
+    float* tops = rows + score_rows_ * score_tiles_ * tile_tokens;
+    return {rows, tops, reinterpret_cast<softmax_state*>(tops + score_rows_ * score_tiles_), score_tiles_, q_heads, spans};
   }
 
   std::uint32_t workers_, depth_, rows_, dim_, sequences_;
   std::size_t fold_bytes_, seal_bytes_, states_bytes_, mean_bytes_, choice_bytes_, worker_bytes_, staging_bytes_, bytes_;
-  std::size_t score_rows_ = 0, score_stride_ = 0, scores_at_ = 0;
+  std::size_t score_rows_ = 0, score_tiles_ = 0, scores_at_ = 0;
   std::vector<query_span> waves_;   // [workers][sequences]
   prefix_states prefixes_;
   std::unique_ptr<std::byte, aligned_delete> memory_;
@@ -238,9 +239,10 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
   t.barrier();
 }
 
-/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
-/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers, three for each wave of
-/// a stepwise layout.
+/// Called by every worker of a team with the same arguments. Outputs are complete on return; another worker may still be adding
+/// the last wave's scores, which the next call's first barrier or the region's end waits for.
+/// precondition: supports(shape), every span reserved, rows within the workspace. cost: three barriers a wave, one wave unless
+/// the layout is stepwise, and two more where a tile of such a layout fills.
 template <kv::Layout L, ScoreSink Sink = null_sink>
 void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
   if constexpr (!L::stepwise) {
@@ -259,13 +261,14 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
       const score_recorder scores = L::overlays ? w.recorder(c.shape.q_heads, wave.spans) : score_recorder{};
       if constexpr (L::overlays) attend_wave(t, wave, w, both_sinks<score_recorder, Sink>{scores, sink});
       else attend_wave(t, wave, w, sink);
+      if constexpr (L::overlays) collect_scores(t, c.view, c.shape, c.layer, scores);
+      const auto full = [](const query_span& s) { return (s.first + s.count) % tile_tokens == 0; };
+      if (std::none_of(wave.spans.begin(), wave.spans.end(), full)) return;  // the last wave
+      t.barrier();
       std::uint32_t unit = 0;
-      std::size_t row = 0;
-      for (const query_span& s : wave.spans) {
-        for (std::uint32_t h = 0; h < c.shape.kv_heads; ++h, ++unit)
-          if (unit % t.workers == t.worker) settle(c.view, c.shape, s, c.layer, h, scores, row, w.choice(t.worker), w.seal_scratch(t.worker));
-        row += std::size_t{s.count} * c.shape.q_heads;
-      }
+      for (const query_span& s : wave.spans)
+        for (std::uint32_t h = 0; h < c.shape.kv_heads && full(s); ++h, ++unit)
+          if (unit % t.workers == t.worker) settle(c.view, s, c.layer, h, w.choice(t.worker), w.seal_scratch(t.worker));
       t.barrier();
     }
   }

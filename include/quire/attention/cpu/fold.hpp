@@ -84,6 +84,9 @@ class piece_folder {
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
       score(tiles[k], first + k, k * tile_tokens, k + 1 < piece_tiles && tiles[k + 1].run ? tiles[k + 1].keys() : tiles[0].values(), sink);
     for (std::uint32_t r = 0; r < rows_; ++r) soften(logits_ + r * piece_tokens, out.state[r]);
+    if constexpr (Sink::active && TakesWeights<Sink>)
+      for (std::uint32_t k = 0; k < piece_tiles; ++k)
+        for (std::uint32_t r = 0; r < rows_ && tiles[k].seen; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
     std::fill_n(out.o, rows_ * p_.dim_v, 0.0f);
     bool turned = false;
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
@@ -129,6 +132,9 @@ class piece_folder {
     else f(view_.layout.sealed());
   }
   std::uint32_t query_of(std::uint32_t row) const noexcept { return item_.first + row / p_.group(); }
+  score_tile place_of(std::uint32_t row, std::uint32_t slot) const noexcept {
+    return {sequence_, layer_, item_.head * p_.group() + row % p_.group(), query_of(row), slot};
+  }
 
   /// Queries as the key codec's multiplier wants them; `steps` ≠ 0 rotates them by −steps positions first.
   template <class Key>
@@ -201,7 +207,7 @@ class piece_folder {
       float* s = logits_ + r * piece_tokens + column;
       if (!plain) adjust(t, r, s);
       if (~masks_[r / p_.group()] != 0) hide(s, masks_[r / p_.group()]);
-      if constexpr (Sink::active) sink.logits(score_tile{sequence_, layer_, item_.head * p_.group() + r % p_.group(), query_of(r), slot}, s);
+      if constexpr (Sink::active && TakesLogits<Sink>) sink.logits(place_of(r, slot), s);
     }
   }
 
