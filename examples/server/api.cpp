@@ -61,11 +61,13 @@ std::uint64_t random_bits() {
   return std::uint64_t{source()} << 32 | source();
 }
 
-/// A tenant's number for the scheduler. FNV-1a: two names that meet in 32 bits share what they get.
-std::uint32_t tenant_of(std::string_view name) {
-  std::uint32_t h = name.empty() ? 0 : 2166136261u;
-  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 16777619u;
-  return h;
+std::optional<std::int32_t> whole_header(const httplib::Request& q, const char* name, std::int32_t low, std::int32_t high) {
+  if (!q.has_header(name)) return std::nullopt;
+  const std::string text = q.get_header_value(name);
+  std::int32_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size() && value >= low && value <= high) return value;
+  throw bad_field(name, quire_lm::quoted(text), "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
 }
 
 std::string whole_characters(std::string_view bytes) {
@@ -215,11 +217,8 @@ std::shared_ptr<job> api::make_job(const request& q, generation_request ask) con
   j->max_tokens = ask.max_tokens ? *ask.max_tokens : std::min(room, ask.chat ? options_.limits.max_tokens : usual);
   for (const auto& [t, by] : ask.how.bias) known(t, "logit_bias");
 
-  if (const std::string priority = q.get_header_value("x-priority"); !priority.empty()) {
-    const auto [end, error] = std::from_chars(priority.data(), priority.data() + priority.size(), j->priority);
-    if (error != std::errc() || end != priority.data() + priority.size() || j->priority < -1000 || j->priority > 1000)
-      throw bad_field("x-priority", quire_lm::quoted(priority), "a whole number from -1000 to 1000");
-  }
+  j->priority = whole_header(q, "x-priority", -1000, 1000).value_or(0);
+  if (const auto ms = whole_header(q, "x-deadline-ms", 1, 86400000)) j->deadline = noted.since + milliseconds(*ms);
   noted.tenant = q.has_header("x-tenant") ? q.get_header_value("x-tenant") : ask.user;
   j->tenant = tenant_of(noted.tenant);
   j->seed = ask.how.seed ? *ask.how.seed : random_bits();

@@ -34,8 +34,8 @@ struct api_options {
 };
 
 /// Installs its handlers into a server, which must not outlive it. Handlers run on the connections' threads.
-/// Headers a client may send besides OpenAI's: x-tenant (who asks, for fair orders; else the body's `user`) and
-/// x-priority (-1000 to 1000, larger is more urgent).
+/// Headers a client may send besides OpenAI's: x-tenant (who asks, for fair orders; else the body's `user`), x-priority
+/// (-1000 to 1000, larger is more urgent) and x-deadline-ms (when the answer must be whole, for --admission deadline).
 class api {
  public:
   api(service& work, metrics& counted, served_model model, api_options options);

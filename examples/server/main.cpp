@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +28,7 @@ using quire_lm::quoted;
 
 struct server_options : quire_lm::common_options {
   std::string host = "127.0.0.1", name, key_variable = "QUIRE_API_KEY";
+  std::vector<std::string> weights;
   int port = 8080;
   std::uint32_t context = 4096;
   std::uint64_t kv_tokens = 32768;
@@ -53,11 +55,14 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--threads", o.threads, "Threads of the model (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
   c.add_option("--order", o.policy.order, "Who comes first: fcfs (default), priority, shortest-prefill, longest-prefix, fair (between tenants), fair-priority")->type_name("NAME");
   c.add_option("--batching", o.policy.batching, "What a step holds: chunked (default), chunked-apart, prefill-first, whole, memory-centric")->type_name("NAME");
-  c.add_option("--admission", o.policy.admission, "When a text may take pages: when-it-fits (default), watermark, projected")->type_name("NAME");
+  c.add_option("--admission", o.policy.admission, "When a text may take pages: when-it-fits (default), watermark, projected, deadline (x-deadline-ms of the request)")->type_name("NAME");
   c.add_option("--victim", o.policy.victim, "Who loses its pages to a full cache: newest (default), lowest-priority, least-lost-work")->type_name("NAME");
   c.add_option("--preemption", o.policy.preemption, "What becomes of them: recompute (default), swap, cheaper")->type_name("NAME");
   c.add_option("--tau", o.policy.tau, "Tokens of a step: what bounds the time between two tokens of a text (default: 256)")->check(whole(1, 4096))->type_name("N");
   c.add_option("--ageing", o.policy.ageing, "Seconds of waiting that a level of priority is worth (default: 10)")->check(real("0 to 1e9", 0, 1e9, false))->type_name("S");
+  c.add_option("--prefill-rate", o.policy.prefill_rate, "With --admission deadline: prompt tokens a second, of one text")->check(real("above 0 to 1e9", 0, 1e9, true))->type_name("R");
+  c.add_option("--decode-rate", o.policy.decode_rate, "With --admission deadline: generated tokens a second, of one text")->check(real("above 0 to 1e9", 0, 1e9, true))->type_name("R");
+  c.add_option("--weight", o.weights, "With fair orders: NAME=W, a tenant whose share is W times another's; may be given several times")->allow_extra_args(false)->type_name("NAME=W");
   c.add_flag("--preempt-for-priority", o.policy.preempt_for_priority, "Running texts give way to more urgent waiting ones");
   c.add_option("--max-running", o.service.max_running, "Texts that are generated at a time (default: 32)")->check(whole(1, 1024))->type_name("N");
   c.add_option("--max-waiting", o.service.max_waiting, "Texts accepted beyond those; more are told to come again (default: 256)")->check(whole(0, 65536))->type_name("N");
@@ -76,6 +81,14 @@ std::string name_of(const std::string& path) {
   std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   if (name.ends_with(".gguf")) name.resize(name.size() - 5);
   return name;
+}
+
+quire::schedule::order::tenant_weight weight_of(const std::string& said) {
+  const std::size_t sign = said.rfind('=');
+  double weight = 0;
+  if (sign != std::string::npos) std::from_chars(said.data() + sign + 1, said.data() + said.size(), weight);
+  if (sign == 0 || !(weight > 0 && weight <= 1e6)) throw bad_input("--weight is " + quoted(said) + ", allowed NAME=W with W above 0 to 1e6");
+  return {tenant_of(said.substr(0, sign)), weight};
 }
 
 std::chrono::milliseconds milliseconds_of(double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); }
@@ -144,6 +157,7 @@ int run(int argc, char** argv) {
   }
   if (const char* key = std::getenv(o.key_variable.c_str())) o.api.key = key;
 
+  for (const std::string& w : o.weights) o.policy.weights.push_back(weight_of(w));
   const serving_policy policy = make_policy(o.policy);
   const quire_lm::instruction_set isa = quire_lm::pick_instruction_set(o.isa);
   const quire_lm::loaded_model m = quire_lm::load_model(o);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../lm/error.hpp"
+#include "quire/schedule/admission/deadline.hpp"
 #include "quire/schedule/admission/projected.hpp"
 #include "quire/schedule/admission/watermark.hpp"
 #include "quire/schedule/batching/chunked_apart.hpp"
@@ -32,7 +33,7 @@ namespace axes {
 using namespace quire::schedule;
 using any_order = one_of<order::fcfs, order::priority, order::shortest_prefill, order::longest_prefix, order::fair, order::fair_priority>;
 using any_batching = one_of<batching::chunked, batching::chunked_apart, batching::prefill_first, batching::whole, batching::memory_centric>;
-using any_admission = one_of<admission::when_it_fits, admission::watermark, admission::projected>;
+using any_admission = one_of<admission::when_it_fits, admission::watermark, admission::projected, admission::deadline>;
 using any_victim = one_of<victim::newest, victim::lowest_priority, victim::least_lost_work>;
 using any_preemption = one_of<preemption::recompute, preemption::swap, preemption::cheaper>;
 }  // namespace axes
@@ -44,7 +45,16 @@ struct policy_names {
   std::uint32_t tau = 256;           ///< tokens of a step
   double ageing = 10;                ///< seconds of waiting that a level of priority is worth
   bool preempt_for_priority = false; ///< running texts give way to more urgent waiting ones
+  double prefill_rate = 0, decode_rate = 0;            ///< tokens a second, of one text: what a deadline is judged by
+  std::vector<quire::schedule::order::tenant_weight> weights{};  ///< of fair orders
 };
+
+/// A tenant's number for the scheduler. FNV-1a: two names that meet in 32 bits share what they get.
+[[nodiscard]] inline std::uint32_t tenant_of(std::string_view name) noexcept {
+  std::uint32_t h = name.empty() ? 0 : 2166136261u;
+  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 16777619u;
+  return h;
+}
 
 namespace detail {
 
@@ -59,8 +69,8 @@ inline constexpr named<axes::any_order> orders[] = {
     {"priority", [](const policy_names& n) -> axes::any_order { return axes::order::priority{n.ageing, n.preempt_for_priority}; }},
     {"shortest-prefill", [](const policy_names&) -> axes::any_order { return axes::order::shortest_prefill{}; }},
     {"longest-prefix", [](const policy_names&) -> axes::any_order { return axes::order::longest_prefix{}; }},
-    {"fair", [](const policy_names&) -> axes::any_order { return axes::order::fair{}; }},
-    {"fair-priority", [](const policy_names& n) -> axes::any_order { return axes::order::fair_priority({}, n.preempt_for_priority); }}};
+    {"fair", [](const policy_names& n) -> axes::any_order { return axes::order::fair({.weights = n.weights}); }},
+    {"fair-priority", [](const policy_names& n) -> axes::any_order { return axes::order::fair_priority({.weights = n.weights}, n.preempt_for_priority); }}};
 inline constexpr named<axes::any_batching> batchings[] = {
     {"chunked", [](const policy_names& n) -> axes::any_batching { return axes::batching::chunked{.tau = n.tau}; }},
     {"chunked-apart", [](const policy_names& n) -> axes::any_batching { return axes::batching::chunked_apart{.tau = n.tau}; }},
@@ -70,7 +80,10 @@ inline constexpr named<axes::any_batching> batchings[] = {
 inline constexpr named<axes::any_admission> admissions[] = {
     {"when-it-fits", [](const policy_names&) -> axes::any_admission { return axes::admission::when_it_fits{}; }},
     {"watermark", [](const policy_names&) -> axes::any_admission { return axes::admission::watermark{}; }},
-    {"projected", [](const policy_names&) -> axes::any_admission { return axes::admission::projected{}; }}};
+    {"projected", [](const policy_names&) -> axes::any_admission { return axes::admission::projected{}; }},
+    {"deadline", [](const policy_names& n) -> axes::any_admission {
+       return axes::admission::deadline{.seconds_per_prompt_token = 1 / n.prefill_rate, .seconds_per_new_token = 1 / n.decode_rate};
+     }}};
 inline constexpr named<axes::any_victim> victims[] = {
     {"newest", [](const policy_names&) -> axes::any_victim { return axes::victim::newest{}; }},
     {"lowest-priority", [](const policy_names&) -> axes::any_victim { return axes::victim::lowest_priority{}; }},
@@ -94,6 +107,8 @@ Axis choose(const named<Axis> (&table)[N], const std::string& name, const char* 
 
 /// fails: bad_input naming the flag, its value and what is allowed.
 [[nodiscard]] inline serving_policy make_policy(const policy_names& n) {
+  if (n.admission == "deadline" && !(n.prefill_rate > 0 && n.decode_rate > 0))
+    throw quire_lm::bad_input("--admission is 'deadline' without --prefill-rate and --decode-rate, allowed with both");
   return {detail::choose(detail::orders, n.order, "--order", n), detail::choose(detail::batchings, n.batching, "--batching", n),
           detail::choose(detail::admissions, n.admission, "--admission", n), detail::choose(detail::victims, n.victim, "--victim", n),
           detail::choose(detail::preemptions, n.preemption, "--preemption", n)};

@@ -40,7 +40,7 @@ struct job {
   std::uint64_t seed = 0;
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
-  std::chrono::steady_clock::time_point arrived{};
+  std::chrono::steady_clock::time_point arrived{}, deadline = std::chrono::steady_clock::time_point::max();  ///< max: none
   std::shared_ptr<update_stream> out;
 
   std::uint32_t texts() const noexcept { return static_cast<std::uint32_t>(prompts.size()) * ask.n; }
@@ -185,6 +185,7 @@ class service {
       g.on_token = [this, &a, i](quire::serve::request_id, std::int32_t t) { generated(a, i, t); };
       g.on_done = [this, &a, i](quire::serve::request_id, const quire::serve::result& r) { ended(a, i, r); };
       g.arrival = seconds(j->arrived - born_);
+      if (j->deadline != clock::time_point::max()) g.deadline = seconds(j->deadline - born_);
       g.priority = j->priority;
       g.tenant = j->tenant;
       const quire::status queued = engine_.submit(std::move(g), a.texts[i].id);
@@ -235,7 +236,7 @@ class service {
     t.choose.reset();
     if (!a.interrupted && r.ending == quire::serve::ending::failed) {
       add(counted_.ended_failed);
-      fail(a, a.error ? *a.error : api_error(500, quire::describe(r.why)));
+      fail(a, a.error ? *a.error : failure(a, r));
     }
     if (!a.interrupted) {
       bool stopped = r.ending != quire::serve::ending::length;
@@ -252,6 +253,12 @@ class service {
     if (--a.left != 0) return;
     counted_.duration.observe(seconds(clock::now() - a.asked->arrived));
     a.asked->out->close(a.usage, a.error);
+  }
+
+  static api_error failure(const active& a, const quire::serve::result& r) {
+    if (a.asked->deadline != clock::time_point::max() && r.why.code == quire::errc::out_of_range)  // the admission rule's verdict
+      return {429, "the deadline can't be met: " + quire::describe(r.why), "x-deadline-ms", "deadline"};
+    return {500, quire::describe(r.why)};
   }
 
   void interrupt(active& a, interruption why) {

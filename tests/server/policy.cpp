@@ -27,6 +27,19 @@ TEST_CASE("every name makes the model it says, with its settings") {
   REQUIRE(q.preemption.index() == 2);
 }
 
+TEST_CASE("deadlines need rates, weights reach the fair orders") {
+  policy_names n;
+  n.admission = "deadline";
+  REQUIRE_THROWS_WITH(make_policy(n), Contains("allowed with both"));
+  n.prefill_rate = 1000, n.decode_rate = 50;
+  REQUIRE(make_policy(n).admission.get_if<axes::admission::deadline>()->seconds_per_new_token == 0.02);
+  n.order = "fair";
+  n.weights = {{tenant_of("a"), 0.0}};
+  REQUIRE_FALSE(make_policy(n).order.valid());  // which the scheduler looks at
+  REQUIRE(tenant_of("") == 0);
+  REQUIRE(tenant_of("a") != tenant_of("b"));
+}
+
 TEST_CASE("a name that is none is refused with those there are") {
   policy_names n;
   n.victim = "oldest";
