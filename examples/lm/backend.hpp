@@ -31,6 +31,7 @@ struct backend_options {
   std::uint32_t away = 0;              ///< sequences of full length that fit the host when they are swapped out; 0: none is
   bool reuse = true;                   ///< host copies of what came back are kept
   std::uint32_t group_pages = 8;       ///< pages that a sequence takes side by side
+  bool page_copies = false;            ///< adjacent pages are not joined to one copy
   std::span<const std::uint8_t> whole_heads = {};  ///< [layers × kv_heads] of head splits: 1 keeps everything; empty: what the cache chooses
 };
 

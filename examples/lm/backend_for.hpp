@@ -24,7 +24,8 @@ class backend_for final : public backend {
       : classes_(std::move(classes)),
         executor_(o.threads),
         store_(layout, store_options(layout, o)),
-        kept_(store_, {.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse}),
+        kept_(store_, {.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse,
+                       .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}}),
         model_(weights, layout, executor_, o.max_rows, o.sequences, o.max_tokens) {
     inputs_.reserve(o.max_rows);
   }

@@ -207,14 +207,14 @@ void groups(experiment& e, table& shown) {
 void swaps(experiment& e, table& shown) {
   struct arm {
     const char* name;
-    bool scarce, swaps, reuse;
+    bool scarce, swaps, reuse, page_copies;
     std::uint32_t group_pages;
     std::vector<double> seconds{};
     sc::scheduler_counters counters{};
     quire::kv::swap_counts moved{};
   };
-  arm arms[] = {{"ample memory", false, false, false, 8}, {"recompute", true, false, false, 8}, {"swap, scattered pages", true, true, false, 1},
-                {"swap, block groups", true, true, false, 32}, {"swap, block groups, reuse", true, true, true, 32}};
+  arm arms[] = {{"ample memory", false, false, false, false, 8}, {"recompute", true, false, false, false, 8}, {"swap, page by page", true, true, false, true, 1},
+                {"swap, block groups", true, true, false, false, 32}, {"swap, block groups, reuse", true, true, true, false, 32}};
   const std::uint32_t n = e.o.groups * e.o.members, longest = e.o.shared + e.o.tokens;
   const std::uint64_t room = e.o.room != 0 ? e.o.room : std::uint64_t{e.o.running} * longest / 2;
   progress_line line("swaps");
@@ -224,7 +224,7 @@ void swaps(experiment& e, table& shown) {
       line.at(static_cast<double>(round * std::size(arms) + i), static_cast<double>(e.o.rounds * std::size(arms)));
       const auto model = e.isa.make(*e.m.weights, {.kv = e.o.kv, .threads = e.o.threads, .max_rows = std::max(e.o.tau, e.o.running), .sequences = e.o.running, .max_tokens = longest + 64,
                                                    .total_tokens = a.scarce ? room : std::uint64_t{e.o.running} * (longest + 64), .away = a.swaps ? n : 0, .reuse = a.reuse,
-                                                   .group_pages = a.group_pages});
+                                                   .group_pages = a.group_pages, .page_copies = a.page_copies});
       any_policy policy;
       policy.order = sc::order::priority{.ageing_seconds = 1e9, .preempts = a.scarce};
       policy.victim = sc::victim::lowest_priority{};

@@ -20,6 +20,7 @@ struct kept_options {
   std::uint64_t space = 0;         ///< kv::prefix_space: what makes equal tokens mean equal bytes
   std::uint32_t away = 0;          ///< sequences of full length that fit the host; 0: none is swapped
   bool reuse = true;               ///< keep host copies of what came back (FastSwitch); false: copy all of it again next time
+  tier::transfer_options transfers{};
 };
 
 namespace detail {
@@ -55,7 +56,7 @@ class kept_store {
     mirrors.mirrors = static_cast<std::uint32_t>(seats_.size()) * 2;  // one that is closed stays until its copies end
     host_.emplace(pages, mirrors);
     link_ = link(host_->pools());
-    swap_.emplace(pages, *link_, mirrors, kv::swapper_options{.reuse = o.reuse});
+    swap_.emplace(pages, *link_, mirrors, kv::swapper_options{.transfers = o.transfers, .reuse = o.reuse});
   }
   kept_store(store_type& pages, const kept_options& o = {}) requires std::same_as<K, tier::copy_thread>
       : kept_store(pages, o, [](auto pools) { return std::make_unique<tier::copy_thread>(pools); }) {}
