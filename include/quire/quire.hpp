@@ -45,6 +45,7 @@
 #include "kv/codec/integer.hpp"
 #include "kv/codec/low_rank.hpp"
 #include "kv/codec/raw.hpp"
+#include "kv/free_runs.hpp"
 #include "kv/image.hpp"
 #include "kv/layout.hpp"
 #include "kv/layout/head_split.hpp"

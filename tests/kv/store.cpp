@@ -409,3 +409,70 @@ TEST_CASE("steps of at most a chunk fit into what pages_for gives") {
         REQUIRE(store.check());
       }
 }
+
+TEST_CASE("sequences that grow in turn keep their tiles in few runs, and all pages can still be used") {
+  const kv::paged<kv::raw_bf16> layout(tiny);
+  const auto runs = [&](std::uint32_t group_pages) {
+    kv::store_options<kv::paged<kv::raw_bf16>> o{.sequences = 5, .max_tokens = 64 * 64, .group_pages = group_pages};
+    o.pages[0] = 160;
+    kv::store store(layout, o);
+    std::uint32_t s[5], found = 0;
+    for (auto& x : s) REQUIRE(store.open(x));
+    for (int tile = 0; tile < 32; ++tile)
+      for (const std::uint32_t x : s) {
+        REQUIRE(store.reserve(x, 64));
+        REQUIRE(store.commit(x, 64));
+      }
+    CHECK(store.free_pages(0) == 0);
+    for (const std::uint32_t x : s) found += kv::count_runs({store.view().sequences[x].pages[0], 32});
+    REQUIRE(store.check());
+    return found;
+  };
+  CHECK(runs(1) == 5 * 32);
+  CHECK(runs(8) == 5 * 4);
+  CHECK(runs(32) == 5);
+}
+
+TEST_CASE("truncation says which tiles are not what they were when they were copied") {
+  kv::store store(kv::paged<kv::raw_bf16>(tiny), kv::pages_for(kv::paged<kv::raw_bf16>(tiny), 2, 700));
+  std::uint32_t s = 0, t = 0;
+  REQUIRE(store.open(s));
+  REQUIRE(store.reserve(s, 300));
+  REQUIRE(store.commit(s, 300));
+  CHECK(store.copied(s) == 0);
+  store.note_copied(s);
+  CHECK(store.copied(s) == 4);
+  REQUIRE(store.truncate(s, 200));
+  REQUIRE(store.reserve(s, 300));
+  REQUIRE(store.commit(s, 300));
+  CHECK(store.copied(s) == 3);
+  REQUIRE(store.fork(s, t));
+  CHECK(store.copied(t) == 0);
+  store.close(s);
+  REQUIRE(store.open(s));
+  CHECK(store.copied(s) == 0);
+}
+
+TEST_CASE("a page held from outside outlives its sequence and can be taken back by the next one") {
+  const kv::paged<int4> layout(tiny);
+  kv_test::scribe book(layout, 2, 700);
+  book.open();
+  REQUIRE(book.append(0, 130));
+  const kv::sequence_mark mark = book.store.mark(0);
+  const std::uint32_t first = book.store.view().sequences[0].pages[0][0];
+  book.store.pool(0).share(first);
+  const auto written = book.written[0];
+  book.close(0);
+  const auto held = [&](std::uint32_t p, std::vector<std::uint32_t>& references) {
+    if (p == 0) ++references[first];
+  };
+  CHECK_FALSE(book.store.check());
+  REQUIRE(book.store.check(held));
+  std::uint32_t s = 9;
+  REQUIRE(book.store.adopt(mark, s, [&](std::uint32_t g, std::uint32_t t) { return g == 0 && t == 0 ? first : book.store.absent; }));
+  CHECK(book.store.view().sequences[s].pages[0][0] == first);
+  CHECK(book.store.pool(0).references(first) == 2);
+  book.store.pool(0).release(first);
+  REQUIRE(book.store.check());
+  CHECK(book.store.length(s) == 130);
+}

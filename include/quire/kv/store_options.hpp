@@ -22,6 +22,7 @@ struct store_options {
   std::uint32_t max_tokens = 4096;
   std::array<std::uint32_t, L::max_groups> pages{};
   std::uint32_t overlay_pages = 0;   ///< over all sequences
+  std::uint32_t group_pages = 8;     ///< pages that a sequence's new block group starts with (kv/free_runs.hpp); 1: no groups
   std::uint64_t seed = 0;
   const std::byte* params = nullptr;
 };
