@@ -47,7 +47,7 @@ int main(int argc, char** argv) try {
   kv::store cache(layout, kv::pages_for(layout, 1, 512));
   thread_executor threads(2);
   quire_lm::llama model(weights, layout, threads, /*max_rows=*/128, /*sequences=*/1, /*max_tokens=*/512);
-  serve::engine engine(model, cache, {}, {.max_tokens = 128, .max_running = 1});
+  serve::engine engine(model, cache, schedule::policy<>{.batching = {.tau = 128}}, {.max_running = 1});
   serve::request_id id = 0;
   const auto print = [&](auto, std::int32_t token) { std::fputs(words.decode({&token, 1}).c_str(), stdout); };
   const std::string prompt = argc > 2 ? argv[2] : "Once upon a time there was a lighthouse. Every evening, when the lamp was lit,";

@@ -1,12 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cost of one scheduling decision: next(), commit() and the tokens of a step, with a memory that only counts.
+// One command: bench_schedule --benchmark_counters_tabular=true
 #include "quire/schedule/scheduler.hpp"
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 #include <vector>
+
+#include "quire/schedule/admission/watermark.hpp"
+#include "quire/schedule/batching/chunked_apart.hpp"
+#include "quire/schedule/batching/memory_centric.hpp"
+#include "quire/schedule/batching/prefill_first.hpp"
+#include "quire/schedule/batching/whole.hpp"
+#include "quire/schedule/one_of.hpp"
+#include "quire/schedule/order/fair.hpp"
+#include "quire/schedule/order/fair_priority.hpp"
+#include "quire/schedule/order/longest_prefix.hpp"
+#include "quire/schedule/order/prefix_grouped.hpp"
+#include "quire/schedule/order/priority.hpp"
+#include "quire/schedule/order/shortest_prefill.hpp"
+#include "quire/schedule/victim/least_lost_work.hpp"
+#include "quire/schedule/victim/lowest_priority.hpp"
 
 namespace {
 
@@ -14,7 +31,7 @@ using namespace quire;
 using namespace quire::schedule;
 
 struct counted_memory {
-  std::uint64_t free = 0;
+  std::uint64_t free = 0, all = free;
   std::vector<std::uint32_t> held;
   status reserve(request_id id, std::uint32_t tokens) {
     if (tokens > free) return {errc::out_of_pages, "tokens", tokens, 0, static_cast<std::int64_t>(free)};
@@ -23,25 +40,16 @@ struct counted_memory {
     return {};
   }
   void release(request_id id) { free += std::exchange(held[id], 0); }
+  std::uint64_t capacity_tokens() const { return all; }
+  std::uint64_t free_tokens() const { return free; }
 };
 
-/// Counters per tenant that move in every step, as fair policies keep them.
-struct least_served : fcfs {
-  static constexpr bool by_tenant = true;
-  std::vector<std::uint64_t> count = std::vector<std::uint64_t>(100);
-  bool admit_before(const request& a, const request& b) const noexcept {
-    if (count[a.tenant] != count[b.tenant]) return count[a.tenant] < count[b.tenant];
-    return a.arrival < b.arrival;
-  }
-  void served(const request& r, std::uint32_t tokens) noexcept { count[r.tenant] += tokens; }
-};
-struct changing_priorities : fcfs {  // every waiting request may move in every step
+struct changing_priorities {  // every waiting request may move: FastSwitch's update frequency, every 25 steps
   std::uint64_t steps = 0;
   std::uint64_t version() const noexcept { return steps / 25; }
   bool admit_before(const request& a, const request& b) const noexcept {
     return ((a.id + steps / 25) * 2654435761u & 0xffffu) < ((b.id + steps / 25) * 2654435761u & 0xffffu);
   }
-  void served(const request&, std::uint32_t) noexcept {}
 };
 
 /// Constant load: each request that ends is followed by a new one. Arguments: running, waiting, tokens of memory per
@@ -51,7 +59,9 @@ void decision(benchmark::State& state) {
   const auto running = static_cast<std::uint32_t>(state.range(0)), waiting = static_cast<std::uint32_t>(state.range(1));
   counted_memory memory{.free = static_cast<std::uint64_t>(running) * static_cast<std::uint64_t>(state.range(2)),
                         .held = std::vector<std::uint32_t>(std::size_t{running} + waiting)};
-  scheduler sched(memory, P{}, {.max_tokens = 2048, .max_running = running, .max_requests = running + waiting});
+  P policy{};
+  if constexpr (requires { policy.batching.tau; }) policy.batching.tau = 2048;
+  scheduler sched(memory, std::move(policy), {.max_running = running, .max_requests = running + waiting});
   std::uint64_t clock = 0;
   const auto submit = [&](request_id id) {
     const std::uint64_t h = (clock + 1) * 0x9e3779b97f4a7c15u;
@@ -59,7 +69,11 @@ void decision(benchmark::State& state) {
                     .arrival = static_cast<double>(clock++),
                     .prompt_tokens = 100 + static_cast<std::uint32_t>(h >> 40) % 900,
                     .max_new_tokens = 50 + static_cast<std::uint32_t>(h >> 20) % 300,
-                    .tenant = static_cast<std::uint32_t>(h >> 8) % 100};
+                    .priority = static_cast<std::int32_t>(h >> 16) % 3,
+                    .tenant = static_cast<std::uint32_t>(h >> 8) % 100,
+                    .group = static_cast<std::uint32_t>(clock / 16 + 1),
+                    .rank = clock / 16,
+                    .hit_tokens = static_cast<std::uint32_t>(h >> 33) % 100};
     if (!sched.submit(r)) state.SkipWithError("submit");
   };
   for (request_id id = 0; id < running + waiting; ++id) submit(id);
@@ -79,7 +93,7 @@ void decision(benchmark::State& state) {
       }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     for (const request_id id : ended) submit(id);
-    if constexpr (requires(P & p) { p.steps; }) ++sched.policy().steps;
+    if constexpr (requires(P & p) { p.order.steps; }) ++sched.policy().order.steps;
     if (!timed) return;
     state.SetIterationTime(seconds);
     costs.push_back(seconds * 1e6);
@@ -88,6 +102,7 @@ void decision(benchmark::State& state) {
   for (auto _ : state) once(true);
   if (costs.empty()) return;
   std::sort(costs.begin(), costs.end());
+  state.counters["max_us"] = costs.back();
   state.counters["p50_us"] = costs[costs.size() / 2];
   state.counters["p99_us"] = costs[costs.size() * 99 / 100];
   state.counters["running"] = sched.running();
@@ -96,14 +111,38 @@ void decision(benchmark::State& state) {
       static_cast<double>(sched.counters().preempted) / static_cast<double>(sched.counters().steps);
 }
 
+template <Order O>
+using by = policy<O>;
+template <Batching B>
+using in = policy<order::fcfs, B>;
+template <Admission A>
+using if_ = policy<order::fcfs, batching::chunked, A>;
+template <Victim V>
+using out = policy<order::fcfs, batching::chunked, admission::when_it_fits, V>;
+using chosen = one_of<order::fcfs, order::priority, order::shortest_prefill, order::longest_prefix,
+                      order::prefix_grouped, order::fair, order::fair_priority>;
+
+/// Ample memory, then so tight that decodes preempt.
+void loads(benchmark::internal::Benchmark* b) {
+  b->Args({256, 10000, 2000})->Args({256, 10000, 500})->UseManualTime();
+}
+
 }  // namespace
 
-// ample memory, then memory so tight that decodes preempt
-BENCHMARK(decision<fcfs>)
-    ->Args({256, 10000, 2000})
-    ->Args({256, 10000, 500})
-    ->Args({256, 0, 2000})
-    ->Args({32, 10000, 2000})
-    ->UseManualTime();
-BENCHMARK(decision<least_served>)->Args({256, 10000, 2000})->Args({256, 10000, 500})->UseManualTime();
-BENCHMARK(decision<changing_priorities>)->Args({256, 10000, 2000})->UseManualTime();
+BENCHMARK(decision<by<order::fcfs>>)->Apply(loads)->Args({256, 0, 2000})->Args({32, 10000, 2000});
+BENCHMARK(decision<by<order::priority>>)->Apply(loads);
+BENCHMARK(decision<by<order::shortest_prefill>>)->Apply(loads);
+BENCHMARK(decision<by<order::longest_prefix>>)->Apply(loads);
+BENCHMARK(decision<by<order::prefix_grouped>>)->Apply(loads);
+BENCHMARK(decision<by<order::fair>>)->Apply(loads);
+BENCHMARK(decision<by<order::fair_priority>>)->Apply(loads);
+BENCHMARK(decision<by<chosen>>)->Apply(loads);
+BENCHMARK(decision<by<changing_priorities>>)->Apply(loads);
+BENCHMARK(decision<in<batching::whole>>)->Apply(loads);
+BENCHMARK(decision<in<batching::prefill_first>>)->Apply(loads);
+BENCHMARK(decision<in<batching::chunked_apart>>)->Apply(loads);
+BENCHMARK(decision<in<batching::memory_centric>>)->Apply(loads);
+BENCHMARK(decision<if_<admission::watermark>>)->Apply(loads);
+BENCHMARK(decision<if_<admission::projected>>)->Apply(loads);
+BENCHMARK(decision<out<victim::lowest_priority>>)->Apply(loads);
+BENCHMARK(decision<out<victim::least_lost_work>>)->Apply(loads);

@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quire/serve/engine.hpp"
 
+#include <cmath>
 #include <map>
 #include <random>
 #include <stdexcept>
 
 #include "catch.hpp"
 #include "fake_model.hpp"
+#include "quire/schedule/order/priority.hpp"
+#include "quire/schedule/victim/lowest_priority.hpp"
 
 using namespace quire;
 using namespace quire::serve;
-using schedule::fcfs;
+using schedule::policy;
 
 namespace {
 
 using text = std::vector<std::int32_t>;
 
-struct urgent : fcfs {
-  bool admit_before(const schedule::request& a, const schedule::request& b) const noexcept {
-    return a.priority > b.priority;
-  }
-  bool evict_before(const schedule::request& a, const schedule::request& b) const noexcept {
-    return a.priority < b.priority;
-  }
-  bool yields(const schedule::request& a, const schedule::request& b) const noexcept { return a.priority < b.priority; }
-};
+using urgent = policy<schedule::order::priority, schedule::batching::chunked, schedule::admission::when_it_fits,
+                      schedule::victim::lowest_priority>;
 
 /// What the model says when nothing else runs and memory is ample; no engine involved.
 text alone(const generation& g, ending* how = nullptr) {
@@ -89,19 +85,18 @@ generation random_text(std::mt19937& random, std::uint32_t longest) {
 }
 
 template <class P>
-schedule::scheduler_counters random_service(unsigned seed, P policy) {
+schedule::scheduler_counters random_service(unsigned seed, P rules) {
   std::mt19937 random(seed);
   const auto draw = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
   const std::uint32_t longest = 4 + draw(40), page_tokens = 1 + draw(5),
                       pages = (longest + page_tokens - 1) / page_tokens + draw(6);
   test::token_store store(pages, page_tokens);
   test::hash_model model;
-  engine serving(model, store, policy,
-                 {.max_tokens = 1 + draw(64),
-                  .max_running = 1 + draw(8),
+  rules.batching = {.tau = 1 + draw(64), .max_chunk = 1 + draw(20)};
+  engine serving(model, store, rules,
+                 {.max_running = 1 + draw(8),
                   .max_requests = 64,
                   .max_sequence = longest,
-                  .max_chunk = 1 + draw(20),
                   .reserve_prompt = draw(2) == 0,
                   .headroom = draw(3),
                   .patience = 1 + draw(4)});
@@ -152,8 +147,8 @@ TEST_CASE("many texts served together read as each served alone") {
   std::uint64_t preempted = 0, yielded = 0;
   for (unsigned seed = 0; seed < 200; ++seed) {
     INFO("seed " << seed);
-    preempted += random_service(seed, fcfs{}).preempted;
-    yielded += random_service(seed, urgent{}).yielded;
+    preempted += random_service(seed, policy<>{}).preempted;
+    yielded += random_service(seed, urgent{.order = {.ageing_seconds = INFINITY, .preempts = true}}).yielded;
   }
   REQUIRE(preempted > 100);
   REQUIRE(yielded > 100);
@@ -166,7 +161,7 @@ TEST_CASE("every chunk budget gives the same texts") {
   for (std::uint32_t budget = 1; budget <= 64; ++budget) {
     test::token_store store(9, 4);  // barely more than the longest text
     test::hash_model model;
-    engine serving(model, store, fcfs{}, {.max_tokens = budget, .max_running = 5, .max_sequence = 36});
+    engine serving(model, store, policy<>{.batching = {.tau = budget}}, {.max_running = 5, .max_sequence = 36});
     record seen;
     std::vector<request_id> ids;
     for (generation g : texts) {
@@ -181,7 +176,7 @@ TEST_CASE("every chunk budget gives the same texts") {
 TEST_CASE("a model's error ends the text it belongs to and no other") {
   test::token_store store(64, 4);
   test::hash_model model{.refuses = 13};
-  engine serving(model, store, fcfs{}, {.max_tokens = 16});
+  engine serving(model, store, policy<>{.batching = {.tau = 16}});
   record seen;
   request_id good = 0, bad = 0, other = 0;
   const generation a{.prompt = {1, 2, 3}, .max_new_tokens = 4}, b{.prompt = {1, 13, 3}, .max_new_tokens = 4},
@@ -297,7 +292,7 @@ TEST_CASE("callbacks may cancel and submit and throw but not step") {
 TEST_CASE("bad input is refused with a sentence and a bad sampler ends its own text") {
   test::token_store store(8, 4);
   test::hash_model model;
-  engine serving(model, store, fcfs{}, {.max_sequence = 32});
+  engine serving(model, store, policy<>{}, {.max_sequence = 32});
   request_id id = 99;
   REQUIRE(describe(serving.submit({.prompt = {}}, id)) == "out_of_range: prompt_tokens is 0, allowed 1 to 32");
   REQUIRE(describe(serving.submit({.prompt = {1, 50}}, id)) == "out_of_range: prompt token is 50, allowed 0 to 49");

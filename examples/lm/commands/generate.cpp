@@ -86,8 +86,8 @@ std::vector<run_result> run_prompts(backend& model, const tokenizer& tok, const 
     if (tok.is_end(t)) ends.push_back(t);
 
   metered store(model, seats);
-  serve::engine<metered, metered> engine(store, store, {},
-                                         {.max_tokens = model.max_rows(), .max_running = seats, .max_requests = static_cast<std::uint32_t>(prompts.size())});
+  serve::engine<metered, metered> engine(store, store, quire::schedule::policy<>{.batching = {.tau = model.max_rows()}},
+                                         {.max_running = std::min(seats, model.max_rows()), .max_requests = static_cast<std::uint32_t>(prompts.size())});
   std::vector<run_result> results(prompts.size());
   std::string failure;
   double start = 0;

@@ -22,7 +22,8 @@ enum class errc : std::uint8_t {
   version_mismatch,   ///< a format version this build does not read
   io,                 ///< the system refused; `native` is errno
   device,             ///< the GPU driver refused; `native` is its code
-  cancelled           ///< the caller withdrew the request
+  cancelled,          ///< the caller withdrew the request
+  not_ready           ///< what is needed is on its way: ask again later
 };
 
 /// Outcome of an operation that can fail in expected ways. A failed call leaves every object as it was.
@@ -46,7 +47,8 @@ struct [[nodiscard]] status {
 [[nodiscard]] constexpr const char* name(errc code) noexcept {
   constexpr const char* names[] = {"ok",           "out_of_pages", "unknown_sequence", "out_of_range",
                                    "unsupported_shape", "not_rewindable", "not_finite", "corrupt",
-                                   "version_mismatch",  "io",             "device",     "cancelled"};
+                                   "version_mismatch",  "io",             "device",     "cancelled",
+                                   "not_ready"};
   const auto i = static_cast<unsigned>(code);
   return i < sizeof names / sizeof *names ? names[i] : "unknown";
 }

@@ -1,86 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <concepts>
-#include <cstdint>
-#include <utility>
+#include <stdexcept>
+#include <string>
 
-#include "request.hpp"
+#include "admission/when_it_fits.hpp"
+#include "axes.hpp"
+#include "batching/chunked.hpp"
+#include "order/fcfs.hpp"
+#include "preemption/recompute.hpp"
+#include "victim/newest.hpp"
 
 namespace quire::inline v0::schedule {
 
-/// Order and mercy only; queues, budgets, chunks and pages belong to `scheduler`. Both orders are strict weak orders;
-/// ties go by order of submission. `admit_before` may read anything that stands still while both requests wait
-/// (`so_far` does); the other two are asked anew in each step. `yields` is asked only of a sequence that has produced a
-/// token since it got its pages, so no pair of requests can take turns without progress.
-template <class P>
-concept SchedulerPolicy = std::movable<P> &&
-    requires(P p, const P cp, const request& a, const request& b, std::uint32_t tokens) {
-  { cp.admit_before(a, b) }
-  noexcept->std::same_as<bool>;  // who enters the batch first
-  { cp.evict_before(a, b) }
-  noexcept->std::same_as<bool>;  // who loses its pages first
-  { cp.yields(a, b) }
-  noexcept->std::same_as<bool>;  // running a gives way to waiting b
-  { p.served(a, tokens) }
-  noexcept->std::same_as<void>;  // after a step, with a.so_far as it was before the step
+/// Everything about scheduling that is a matter of taste, in five parts that know nothing of each other. Each has a
+/// folder of models; `one_of` chooses among models at run time.
+template <Order O = order::fcfs, Batching B = batching::chunked, Admission A = admission::when_it_fits,
+          Victim V = victim::newest, Preemption X = preemption::recompute>
+struct policy {
+  O order{};
+  B batching{};
+  A admission{};
+  V victim{};
+  X preemption{};
 };
 
-/// What a step finds, for policies that size it.
-struct load {
-  std::uint32_t decodes = 0;         ///< sequences that produce a token in this step, memory permitting
-  std::uint32_t prefills = 0;        ///< admitted sequences with prompt left
-  std::uint32_t waiting = 0;         ///< requests without pages
-  std::uint64_t decode_context = 0;  ///< rows the decodes read, summed
-};
-
-// Hooks a policy may add. The scheduler calls those that are there.
-
-/// `by_tenant = true`: the order between tenants may change at any time (counters), that inside a tenant may not.
-/// Waiting requests are then kept in one queue per tenant and the heads compared when one is wanted: O(tenants) per
-/// admission.
 template <class P>
-concept TenantPolicy = requires {
-  requires P::by_tenant;
+concept Policy = std::movable<P> && requires(P p) {
+  requires Order<decltype(p.order)>;
+  requires Batching<decltype(p.batching)>;
+  requires Admission<decltype(p.admission)>;
+  requires Victim<decltype(p.victim)>;
+  requires Preemption<decltype(p.preemption)>;
 };
-/// `version()`: a new value says that `admit_before` changed its mind about waiting requests; they are then sorted
-/// anew.
-template <class P>
-concept VersionedPolicy = requires(const P p) {
-  { p.version() }
-  noexcept->std::same_as<std::uint64_t>;
-};
-/// `arrived` at submission, `left` when a request finishes, fails or is cancelled.
-template <class P>
-concept WatchingPolicy = requires(P p, const request& r) {
-  { p.arrived(r) }
-  noexcept->std::same_as<void>;
-  { p.left(r) }
-  noexcept->std::same_as<void>;
-};
-/// `budget(load)`: tokens this step should not pass. Decodes are served all the same, `max_tokens` still binds, and
-/// a step without decodes gets at least one token.
-template <class P>
-concept PacingPolicy = requires(P p, const load& l) {
-  { p.budget(l) }
-  noexcept->std::same_as<std::uint32_t>;
-};
-/// `chunk(r, room)`: how many of the next `room` prompt tokens to compute now (aligning, ramps); cut to [1, room].
-template <class P>
-concept ChunkingPolicy = requires(const P p, const request& r, std::uint32_t room) {
-  { p.chunk(r, room) }
-  noexcept->std::same_as<std::uint32_t>;
-};
+static_assert(Policy<policy<>>);
 
 namespace detail {
-/// A hook that is there by name but not by signature would be passed over in silence; this refuses it.
 template <class P>
-consteval bool hooks_well_formed() {
-  return (VersionedPolicy<P> || !requires(P p) { p.version(); }) &&
-         (WatchingPolicy<P> || !requires(P p, const request& r) { p.arrived(r); }) &&
-         (WatchingPolicy<P> || !requires(P p, const request& r) { p.left(r); }) &&
-         (PacingPolicy<P> || !requires(P p, const load& l) { p.budget(l); }) &&
-         (ChunkingPolicy<P> || !requires(P p, const request& r) { p.chunk(r, 1u); });
+consteval bool policy_hooks_well_formed() {
+  return order_hooks_well_formed<decltype(P::order)>() && batching_hooks_well_formed<decltype(P::batching)>() &&
+         axis_hooks_well_formed<decltype(P::order)>() && axis_hooks_well_formed<decltype(P::batching)>() &&
+         axis_hooks_well_formed<decltype(P::admission)>() && axis_hooks_well_formed<decltype(P::victim)>() &&
+         axis_hooks_well_formed<decltype(P::preemption)>();
+}
+/// Whether some axis of P needs a memory that counts rows.
+template <class P>
+consteval bool counts_rows() {
+  return RowCountingAxis<decltype(P::batching)> || RowCountingAxis<decltype(P::admission)>;
+}
+template <class A>
+void require_valid(const A& axis) {
+  if constexpr (ValidatedAxis<A>)
+    if (const status s = axis.valid(); !s) throw std::invalid_argument("schedule::policy: " + describe(s));
+}
+template <class P>
+P checked_policy(P p) {
+  require_valid(p.order), require_valid(p.batching), require_valid(p.admission);
+  require_valid(p.victim), require_valid(p.preemption);
+  return p;
 }
 }  // namespace detail
 

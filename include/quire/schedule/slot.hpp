@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "memory.hpp"
 #include "request.hpp"
 
 namespace quire::inline v0::schedule::detail {
@@ -15,12 +16,15 @@ struct slot {
   std::uint32_t reserved = 0;    ///< rows there is room for
   std::uint32_t highest = 0;     ///< rows ever computed
   std::uint32_t fruitless = 0;   ///< preemptions since its last token
-  bool held = false;             ///< memory knows it
-  bool awaiting = false;         ///< its logits are out
-  bool fed = false;              ///< got a token since it got its pages
+  preemption_kind kept = preemption_kind::recompute;  ///< what its last preemption was
+  bool held = false;      ///< memory knows it
+  bool arriving = false;  ///< its resident rows are on their way
+  bool awaiting = false;  ///< its logits are out
+  bool fed = false;       ///< got a token since it got its pages
 
   std::uint32_t left() const noexcept { return r.known_tokens() - r.so_far.computed; }
   bool decoding() const noexcept { return r.so_far.generated > 0 && left() == 1; }
+  bool runnable() const noexcept { return !awaiting && !arriving; }
 };
 
 /// Whose an entry of the step is, even if its id is taken again before the step is committed.

@@ -20,6 +20,7 @@ enum class progress : std::uint8_t {
   ran,      ///< a step was computed, or outstanding callbacks were made
   idle,     ///< no requests
   blocked,  ///< the store has no room for scheduling().refused(), and nothing else can run
+  waiting,  ///< rows or pages are on their way, and nothing else can run: call again when time has passed
   busy      ///< called from a callback
 };
 
@@ -27,15 +28,15 @@ enum class progress : std::uint8_t {
 /// tokens are drawn and streamed. An error ends the request it belongs to and no other. One thread at a time; the model
 /// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done).
 /// throws: as schedule::scheduler (constructor); std::bad_alloc (submit); what callbacks throw (run_step, run, cancel).
-template <SequenceStore Store, Model<Store> M, schedule::SchedulerPolicy P = schedule::fcfs>
+template <SequenceStore Store, Model<Store> M, schedule::Policy P = schedule::policy<>>
 class engine {
  public:
   engine(M& model, Store& store, P policy = {}, schedule::scheduler_options options = {})
       : model_(&model), store_(&store), cache_{this}, scheduler_(cache_, std::move(policy), options) {
-    logits_.resize(std::size_t{scheduler_.seats()} * model.vocabulary());
-    inputs_.reserve(scheduler_.seats());
-    ids_.reserve(scheduler_.seats());
-    events_.reserve(scheduler_.seats());
+    logits_.resize(std::size_t{scheduler_.options().max_running} * model.vocabulary());
+    inputs_.reserve(scheduler_.options().max_running);
+    ids_.reserve(scheduler_.options().max_running);
+    events_.reserve(scheduler_.options().max_running);
   }
   ~engine() {
     for (auto& [id, j] : jobs_)
@@ -58,7 +59,8 @@ class engine {
                               .prompt_tokens = static_cast<std::uint32_t>(n),
                               .max_new_tokens = g.max_new_tokens,
                               .priority = g.priority,
-                              .tenant = g.tenant};
+                              .tenant = g.tenant,
+                              .deadline = g.deadline};
     const auto at = jobs_.emplace(next, job{std::move(g)}).first;
     const status queued = scheduler_.submit(r);
     if (!queued) {
@@ -79,14 +81,15 @@ class engine {
     return {};
   }
 
-  /// One step of the model at most, and the callbacks of its tokens.
-  progress run_step() {
+  /// One step of the model at most, and the callbacks of its tokens. `now`: on the clock of generation::arrival, for
+  /// policies that look at it.
+  progress run_step(double now = 0) {
     if (stepping_) return progress::busy;
     const scope s(*this, stepping_);
     if (next_event_ < events_.size()) return deliver(), progress::ran;  // a callback threw
     events_.clear();
     next_event_ = 0;
-    if (!step_) step_ = scheduler_.next();  // else the model threw: the same step again
+    if (!step_) step_ = scheduler_.next(now);  // else the model threw: the same step again
     const bool ran = step_.has_value();
     if (ran) {
       compute(*step_);
@@ -97,7 +100,11 @@ class engine {
     const bool told = !events_.empty();
     deliver();
     if (ran || told) return progress::ran;
-    return scheduler_.last() == schedule::outcome::idle ? progress::idle : progress::blocked;
+    switch (scheduler_.last()) {
+      case schedule::outcome::idle: return progress::idle;
+      case schedule::outcome::transferring: return progress::waiting;
+      default: return progress::blocked;
+    }
   }
 
   /// Steps until nothing is left to do. A request for which the store has no room even alone fails with its status.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct generation {
   double arrival = 0;                                        ///< as schedule::request
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
+  double deadline = std::numeric_limits<double>::infinity();
 };
 
 /// The index of the largest logit, the first of equals; -1 when there is none (all NaN).

@@ -38,3 +38,21 @@ TEST_CASE("markov tenants stay in their class with the given probability, indepe
   REQUIRE(stay_share(priority_pattern::kind::markov) == Approx(0.8).margin(0.01));
   REQUIRE(stay_share(priority_pattern::kind::independent) == Approx(0.5).margin(0.01));
 }
+
+TEST_CASE("the drawn order puts urgent tenants first and evicts them last; both follow the pattern") {
+  priority_pattern p(8, {.frequency = 1, .seed = 4});
+  const drawn_order order{&p};
+  const drawn_victim victim{&p};
+  for (int step = 0; step < 20; ++step) {
+    const std::uint64_t before = order.version();
+    for (std::uint32_t a = 0; a < 8; ++a)
+      for (std::uint32_t b = 0; b < 8; ++b) {
+        const quire::schedule::request x{.id = a, .arrival = 1.0 * a, .tenant = a}, y{.id = b, .arrival = 1.0 * b, .tenant = b};
+        REQUIRE(order.admit_before(x, y) == (a != b && (p.of(a) != p.of(b) ? p.of(a) > p.of(b) : a < b)));
+        REQUIRE(order.yields(y, x) == (p.of(a) > p.of(b)));
+        REQUIRE(victim.evict_before(y, x) == order.admit_before(x, y));
+      }
+    REQUIRE(p.stepped());
+    REQUIRE(order.version() != before);
+  }
+}

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../../schedule/axes.hpp"
 #include "random.hpp"
 
 namespace quire::inline v0::serve::simulate {
@@ -56,5 +57,33 @@ class priority_pattern {
   double due_ = 0;
   std::uint64_t version_ = 1;
 };
+
+/// The most urgent tenant first, then who came first; a running request gives way to a waiting one that is more urgent.
+/// The pattern outlives the scheduler. test: tests/serve/simulate/priorities.cpp
+struct drawn_order {
+  const priority_pattern* pattern = nullptr;
+
+  bool admit_before(const schedule::request& a, const schedule::request& b) const noexcept {
+    const std::int32_t x = pattern->of(a.tenant), y = pattern->of(b.tenant);
+    return x != y ? x > y : a.arrival < b.arrival;
+  }
+  bool yields(const schedule::request& running, const schedule::request& waiting) const noexcept {
+    return pattern->of(waiting.tenant) > pattern->of(running.tenant);
+  }
+  std::uint64_t version() const noexcept { return pattern == nullptr ? 0 : pattern->version(); }
+};
+static_assert(schedule::Order<drawn_order> && schedule::YieldingOrder<drawn_order> &&
+              schedule::VersionedOrder<drawn_order>);
+
+/// The least urgent tenant loses its pages first, the newest request among equals.
+struct drawn_victim {
+  const priority_pattern* pattern = nullptr;
+
+  bool evict_before(const schedule::request& a, const schedule::request& b) const noexcept {
+    const std::int32_t x = pattern->of(a.tenant), y = pattern->of(b.tenant);
+    return x != y ? x < y : a.arrival > b.arrival;
+  }
+};
+static_assert(schedule::Victim<drawn_victim>);
 
 }  // namespace quire::inline v0::serve::simulate

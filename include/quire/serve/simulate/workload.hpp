@@ -21,6 +21,7 @@ struct job {
   std::uint64_t text = 0;
   std::uint64_t shared_text = 0;
   std::uint32_t shared_tokens = 0;
+  std::uint32_t group_tokens = 0;             ///< rows that a plan gives to request::group as a whole
   std::uint32_t first_block = 0, blocks = 0;  ///< of `workload::blocks`; none: `text` says it all
   std::uint32_t next_turn = none;             ///< the job that comes when this one has finished and a pause has passed
   double pause = 0;                           ///< seconds before a later turn
