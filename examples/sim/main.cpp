@@ -61,6 +61,8 @@ void add_common(CLI::App& c, serve_options& o) {
   c.add_option("--max-batched", o.engine.max_batched, "Tokens of a step with whole prompts (default: 8192)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--guard", o.engine.guard, "Tokens of a step with memory-centric batching (default: 8192)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--most-running", o.engine.most_running, "Sequences at once with memory-centric batching (default: 1024)")->check(whole(1, 65536))->type_name("N");
+  c.add_option("--theta", o.engine.theta, "Share of memory it fills (default: 0.95)")->check(real("above 0 to 1", 0, 1, true))->type_name("T");
+  c.add_option("--horizon", o.engine.horizon, "Steps ahead for which it has room (default: 64)")->check(whole(0, 1 << 20))->type_name("N");
   c.add_flag("!--no-fold", o.engine.fold, "Attention reads the rows that a planned group shares once for each request");
   c.add_option("--order", o.order, "Axis, instead of the policies' own: who enters first")->type_name("NAME");
   c.add_option("--batching", o.batching, "Axis: what a step holds")->type_name("NAME");

@@ -12,11 +12,12 @@ static_assert(SimulatedMemory<swapped_memory>);
 static_assert(schedule::ReadyMemory<swapped_memory> && schedule::PreemptingMemory<swapped_memory> && schedule::LeavingMemory<swapped_memory>);
 
 namespace {
-// One byte a row, 1024 bytes a second, a quarter of a second a launch: times are exact.
+// A block is two pieces of 128 bytes, 1024 bytes a second, a quarter of a second a launch: times are exact. Launches are slower
+// than bytes, so a batch of n copies takes n launches and the last copy's bytes.
 swapped_memory_options small() {
   return {.rows = 128, .host_rows = 256, .block = 16, .row_bytes = 16, .pieces = 2, .group_blocks = 1, .link = {.bytes_per_second = 1024, .launch = 0.25}};
 }
-constexpr double block_copy = 2 * 0.25 + 256.0 / 1024;  // two pieces, 16 rows of 16 bytes
+constexpr double batch(int blocks) { return blocks * 2 * 0.25 + 0.125; }
 
 workload texts(std::uint32_t count) {
   workload w;
@@ -37,14 +38,14 @@ TEST_CASE("block by block, the step waits: launches and bytes, out and in") {
   compute(m, 0, 0, 40);
   REQUIRE(m.preempt(0, preemption_kind::swap) == preemption_kind::swap);
   REQUIRE(m.free_tokens() == 128);
-  REQUIRE(m.starts_at(0) == 3 * block_copy);
+  REQUIRE(m.starts_at(0) == batch(3));
   m.at(10);
   REQUIRE(m.admit(0));
   REQUIRE(m.resident(0) == 40);
   REQUIRE(m.ready(0));
   REQUIRE(m.starts_at(10) == 10);  // nothing moves before the step is settled
   m.settle();
-  REQUIRE(m.starts_at(10) == 10 + 3 * block_copy);
+  REQUIRE(m.starts_at(10) == 10 + batch(3));
   m.at(20);
   compute(m, 0, 40, 41);
   REQUIRE(m.preempt(0, preemption_kind::swap) == preemption_kind::swap);  // all of it again
@@ -71,7 +72,7 @@ TEST_CASE("with groups adjacent blocks are one copy a piece") {
   REQUIRE(m.preempt(0, preemption_kind::swap) == preemption_kind::swap);
   REQUIRE(m.counters().blocks_out == 3);
   REQUIRE(m.counters().copies_out == 2);
-  REQUIRE(m.starts_at(0) == 2 * 0.25 + 3 * 0.25);
+  REQUIRE(m.starts_at(0) == 0.25 + 3 * 0.25);  // one launch, then the bytes of both pieces without a gap
   m.release(0), m.release(1);
   REQUIRE(m.consistent());
 }
@@ -88,22 +89,22 @@ TEST_CASE("with overlap blocks leave and rows arrive while steps go on") {
   REQUIRE(m.preempt(0, preemption_kind::swap) == preemption_kind::swap);
   REQUIRE(m.starts_at(0) == 0);
   REQUIRE(m.free_tokens() == 32);
-  REQUIRE(m.wakes_at() == 3 * block_copy);
+  REQUIRE(m.wakes_at() == batch(3));
   REQUIRE(m.leaving_tokens() == 48);
   REQUIRE(m.admit(1).code == errc::not_ready);  // leaving blocks will do
   REQUIRE(m.admit(2));                          // 20 rows fit now
   REQUIRE(m.reserve(2, 20));
   REQUIRE(m.reserve(2, 20).code == errc::out_of_pages);
   m.release(2);
-  m.at(3 * block_copy);
+  m.at(batch(3));
   REQUIRE(m.free_tokens() == 80);
   REQUIRE(m.admit(0));
   REQUIRE_FALSE(m.ready(0));
   m.settle();
-  REQUIRE(m.wakes_at() == 6 * block_copy);
-  m.at(6 * block_copy - 0.125);
+  REQUIRE(m.wakes_at() == 2 * batch(3));
+  m.at(2 * batch(3) - 0.125);
   REQUIRE_FALSE(m.ready(0));
-  m.at(6 * block_copy);
+  m.at(2 * batch(3));
   REQUIRE(m.ready(0));
   m.release(0), m.release(1);
   REQUIRE(m.consistent());

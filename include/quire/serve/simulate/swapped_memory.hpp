@@ -51,8 +51,7 @@ class swapped_memory {
         o_(o),
         device_(o.rows / o.block, static_cast<std::uint32_t>(w.jobs.size())),
         host_(o.host_rows / o.block, texts(w)),
-        out_(o.link),
-        in_(o.link),
+        link_(o.link),
         sequences_(w.jobs.size()),
         mirrors_(texts(w)) {}
   swapped_memory(const swapped_memory&) = delete;
@@ -131,7 +130,7 @@ class swapped_memory {
     for (const std::uint32_t id : incoming_) fetch(id);
     incoming_.clear();
   }
-  double starts_at(double now) const noexcept { return o_.overlap ? now : std::max(now, std::max(out_.free_at(), in_.free_at())); }
+  double starts_at(double now) const noexcept { return o_.overlap ? now : std::max(now, link_.idle_at()); }
   double wakes_at() const noexcept {
     double first = never;
     for (const transfer& t : leaving_) first = std::min(first, t.ends);
@@ -142,7 +141,7 @@ class swapped_memory {
   void ended(schedule::request_id) noexcept {}
 
   const swapped_memory_counters& counters() const noexcept { return counters_; }
-  double link_busy() const noexcept { return out_.busy() + in_.busy(); }
+  double link_busy() const noexcept { return link_.busy(); }
   /// Every block of both pools is free, held or leaving; for tests.
   bool consistent() const noexcept {
     std::uint64_t held = leaving_blocks_, mirrored = 0;
@@ -220,6 +219,10 @@ class swapped_memory {
     return runs * o_.pieces;
   }
 
+  /// Without overlap one batch of copies follows the other, as a thread that waits for each issues them.
+  double copy(copy_engine::way w, std::uint64_t bytes, std::uint64_t n) noexcept {
+    return link_.copy(w, o_.overlap ? now_ : std::max(now_, link_.idle_at()), bytes, n);
+  }
   /// Rows to the host, as far as they are not there. False, and nothing changed on the host, if it has no room.
   bool send(schedule::request_id id) {
     sequence& s = sequences_[id];
@@ -227,7 +230,7 @@ class swapped_memory {
     const std::uint32_t blocks = blocks_of(s.computed), clean = std::min(o_.reuse ? m.rows / o_.block : 0, blocks);
     if (!make_room(m, blocks)) return ++counters_.degraded, false;
     const std::uint64_t bytes = std::uint64_t{blocks - clean} * o_.block * o_.row_bytes, n = copies(s, m, clean, blocks);
-    const double ends = out_.copy(o_.overlap ? now_ : std::max(now_, in_.free_at()), bytes, n);
+    const double ends = copy(copy_engine::way::out, bytes, n);
     counters_.bytes_out += bytes, counters_.copies_out += n, counters_.blocks_out += blocks - clean, counters_.spared += clean;
     m.rows = s.computed;
     m.used = ++clock_;
@@ -239,7 +242,7 @@ class swapped_memory {
     mirror& m = mirror_of(id);
     const std::uint32_t blocks = blocks_of(s.arrived);
     const std::uint64_t bytes = std::uint64_t{blocks} * o_.block * o_.row_bytes, n = copies(s, m, 0, blocks);
-    s.ready_at = in_.copy(o_.overlap ? now_ : std::max(now_, out_.free_at()), bytes, n);
+    s.ready_at = copy(copy_engine::way::in, bytes, n);
     counters_.bytes_in += bytes, counters_.copies_in += n, counters_.blocks_in += blocks;
     m.used = ++clock_;
     moving_.push_back(id);
@@ -271,7 +274,7 @@ class swapped_memory {
   const workload* workload_;
   swapped_memory_options o_;
   kv::free_runs device_, host_;
-  copy_engine out_, in_;
+  copy_engine link_;
   std::vector<sequence> sequences_;
   std::vector<mirror> mirrors_;  ///< by text
   std::vector<std::uint32_t> incoming_, moving_;
