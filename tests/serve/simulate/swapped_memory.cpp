@@ -92,10 +92,12 @@ TEST_CASE("with overlap blocks leave and rows arrive while steps go on") {
   REQUIRE(m.wakes_at() == batch(3));
   REQUIRE(m.leaving_tokens() == 48);
   REQUIRE(m.admit(1).code == errc::not_ready);  // leaving blocks will do
-  REQUIRE(m.admit(2));                          // 20 rows fit now
+  REQUIRE(m.admit(2));                          // and leave room for 20 rows, which are there now
   REQUIRE(m.reserve(2, 20));
   REQUIRE(m.reserve(2, 20).code == errc::out_of_pages);
   m.release(2);
+  w.jobs[2].request.prompt_tokens = 33;
+  REQUIRE(m.admit(2).code == errc::out_of_pages);  // what leaves is promised
   m.at(batch(3));
   REQUIRE(m.free_tokens() == 80);
   REQUIRE(m.admit(0));

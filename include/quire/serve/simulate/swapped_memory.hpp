@@ -68,8 +68,11 @@ class swapped_memory {
     mirror& m = mirror_of(id);
     s = {};
     const std::uint32_t need = blocks_of(std::max(m.rows + 1, workload_->jobs[id].request.prompt_tokens));
-    if (need > device_.free() && need <= device_.free() + leaving_blocks_)
+    if (need + promised_ > device_.free() + leaving_blocks_) return {errc::out_of_pages, "blocks", need, 0, device_.free()};
+    if (need > device_.free()) {
+      promised_ += need;  // whoever comes later in this step may not count on the same blocks
       return {errc::not_ready, "blocks that are leaving", need, 0, device_.free()};
+    }
     if (const status r = take(id, blocks_of(m.rows)); !r) return r;
     s.rows = s.computed = s.arrived = m.rows;
     m.user = static_cast<std::uint32_t>(id);
@@ -113,6 +116,7 @@ class swapped_memory {
   // What the loop of a simulation tells and asks.
   void at(double now) {
     now_ = now;
+    promised_ = 0;
     std::erase_if(leaving_, [&](const transfer& t) {
       if (t.ends > now) return false;
       for (const std::uint32_t b : t.blocks) device_.release(b);
@@ -279,7 +283,7 @@ class swapped_memory {
   std::vector<mirror> mirrors_;  ///< by text
   std::vector<std::uint32_t> incoming_, moving_;
   std::vector<transfer> leaving_;
-  std::uint32_t leaving_blocks_ = 0;
+  std::uint32_t leaving_blocks_ = 0, promised_ = 0;  ///< promised_: of free and leaving ones, in this step
   std::uint64_t clock_ = 0;
   double now_ = 0;
   swapped_memory_counters counters_{};

@@ -127,7 +127,7 @@ inline workload multi_turn(std::span<const lengths> from, const conversations& c
     at += (c.first.cv == 0 ? 1.0 : c.first.cv == 1 ? gaps.exponential(1) : gaps.gamma(1, c.first.cv)) / c.first.per_second;
     const lengths n = from[r.below(from.size())];
     const std::uint32_t turns = 1 + r.geometric(c.mean_turns - 1);
-    const std::uint32_t fresh = std::max(1u, n.prompt / turns), answer = n.output;
+    const std::uint32_t fresh = std::max(1u, n.prompt / turns), answer = std::max(1u, n.output / turns);
     std::uint64_t said = 0;
     for (std::uint32_t t = 0; t < turns; ++t) {
       const double pause = std::min(c.longest_pause, c.shortest_pause + r.exponential(c.mean_pause - c.shortest_pause));
@@ -137,7 +137,7 @@ inline workload multi_turn(std::span<const lengths> from, const conversations& c
       w.jobs.push_back({.request = {.id = id,
                                     .arrival = t == 0 ? at : 0,
                                     .prompt_tokens = static_cast<std::uint32_t>(said) + fresh,
-                                    .max_new_tokens = std::max(1u, answer),
+                                    .max_new_tokens = answer,
                                     .tenant = i},
                         .text = i + 1,
                         .pause = pause});
