@@ -110,7 +110,8 @@ class swapped_memory {
     return schedule::preemption_kind::recompute;
   }
   std::uint64_t capacity_tokens() const noexcept { return std::uint64_t{device_.slots()} * o_.block; }
-  std::uint64_t free_tokens() const noexcept { return std::uint64_t{device_.free()} * o_.block; }
+  /// Blocks that are leaving count: an admission rule that took them for used would have everybody preempted for one.
+  std::uint64_t free_tokens() const noexcept { return std::uint64_t{device_.free() + leaving_blocks_} * o_.block; }
   std::uint64_t leaving_tokens() const noexcept { return std::uint64_t{leaving_blocks_} * o_.block; }
 
   // What the loop of a simulation tells and asks.
