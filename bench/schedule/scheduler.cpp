@@ -123,9 +123,7 @@ using chosen = one_of<order::fcfs, order::priority, order::shortest_prefill, ord
                       order::prefix_grouped, order::fair, order::fair_priority>;
 
 /// Ample memory, then so tight that decodes preempt.
-void loads(benchmark::internal::Benchmark* b) {
-  b->Args({256, 10000, 2000})->Args({256, 10000, 500})->UseManualTime();
-}
+void loads(benchmark::internal::Benchmark* b) { b->Args({256, 10000, 2000})->Args({256, 10000, 500})->UseManualTime(); }
 
 }  // namespace
 

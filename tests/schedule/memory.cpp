@@ -25,11 +25,16 @@ static_assert(schedule::detail::memory_hooks_well_formed<plain>());
 struct all_hooks : plain {
   status admit(request_id) { return {}; }
   std::uint32_t resident(request_id) { return 0; }
-  void preempt(request_id) {}
+  bool ready(request_id) { return true; }
+  preemption_kind preempt(request_id, preemption_kind kind) { return kind; }
   status fits(std::uint32_t) { return {}; }
+  std::uint64_t capacity_tokens() { return 0; }
+  std::uint64_t free_tokens() { return 0; }
+  std::uint64_t leaving_tokens() { return 0; }
 };
 static_assert(AdmittingMemory<all_hooks> && ResidentMemory<all_hooks> && PreemptingMemory<all_hooks> &&
-              BoundedMemory<all_hooks> && schedule::detail::memory_hooks_well_formed<all_hooks>());
+              BoundedMemory<all_hooks> && ReadyMemory<all_hooks> && CountedMemory<all_hooks> &&
+              LeavingMemory<all_hooks> && schedule::detail::memory_hooks_well_formed<all_hooks>());
 struct wide_resident : plain {
   std::uint64_t resident(request_id) { return 0; }
 };
@@ -41,7 +46,27 @@ struct silent_admit : plain {
 };
 static_assert(!schedule::detail::memory_hooks_well_formed<wide_resident>());
 static_assert(!schedule::detail::memory_hooks_well_formed<boolean_fits>());
+struct old_preempt : plain {
+  void preempt(request_id) {}
+};
+struct silent_preempt : plain {
+  void preempt(request_id, preemption_kind) {}
+};
+struct half_counted : plain {
+  std::uint64_t free_tokens() { return 0; }
+};
+struct narrow_leaving : plain {
+  std::uint32_t leaving_tokens() { return 0; }
+};
+struct status_ready : plain {
+  status ready(request_id) { return {}; }
+};
 static_assert(!schedule::detail::memory_hooks_well_formed<silent_admit>());
+static_assert(!schedule::detail::memory_hooks_well_formed<old_preempt>());
+static_assert(!schedule::detail::memory_hooks_well_formed<silent_preempt>());
+static_assert(!schedule::detail::memory_hooks_well_formed<half_counted>());
+static_assert(!schedule::detail::memory_hooks_well_formed<narrow_leaving>());
+static_assert(!schedule::detail::memory_hooks_well_formed<status_ready>());
 
 }  // namespace
 

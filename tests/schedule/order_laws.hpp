@@ -58,7 +58,8 @@ bool order_lawful(O order, unsigned seed) {
       if constexpr (s::ArrivalOrder<O>) r[i].so_far.mark = order.arrived(r[i]);
       if constexpr (s::WatchingOrder<O>)
         if (random() % 3 == 0) order.admitted(r[i]), order.preempted(r[i]);
-      if constexpr (s::ServedOrder<O>) order.served(r[i], r[i].known_tokens() - std::min(r[i].known_tokens(), r[i].so_far.computed));
+      if constexpr (s::ServedOrder<O>)
+        order.served(r[i], r[i].known_tokens() - std::min(r[i].known_tokens(), r[i].so_far.computed));
     }
     lawful &= strict_weak_order([&](const auto& a, const auto& b) { return order.admit_before(a, b); }, r);
     if constexpr (s::YieldingOrder<O>)

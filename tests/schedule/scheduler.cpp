@@ -10,10 +10,12 @@
 #include "allocations.hpp"
 #include "catch.hpp"
 #include "driver.hpp"
+#include "models.hpp"
 #include "quire/schedule/order/fair.hpp"
 #include "quire/schedule/order/priority.hpp"
 #include "quire/schedule/preemption/swap.hpp"
 #include "quire/schedule/victim/lowest_priority.hpp"
+#include "run_one.hpp"
 
 using namespace quire;
 using namespace quire::schedule;
@@ -275,11 +277,12 @@ TEST_CASE("a request whose memory breaks ends alone") {
   REQUIRE(sched.commit(*s));
   REQUIRE(sched.token(1));
   REQUIRE(sched.token(3));
-  memory.broken = 3;  // now in the middle of its decoding
+  memory.broken = 1;  // now in the middle of its decoding; 3, which stands behind it, still gets its turn
   s = sched.next();
   REQUIRE(s);
   REQUIRE(s->entries.size() == 1);
-  REQUIRE(sched.take_failure()->id == 3);
+  REQUIRE(s->entries[0].id == 3);
+  REQUIRE(sched.take_failure()->id == 1);
   REQUIRE(memory.rows.size() == 1);
   REQUIRE(sched.counters().failed == 2);
 }
@@ -306,17 +309,7 @@ struct flips {
   bool admit_before(const request& a, const request& b) const noexcept { return turn % 2 ? b.id < a.id : a.id < b.id; }
 };
 
-/// One step with its tokens; the entries by value.
-template <class S>
-std::vector<entry> run_one(S& sched) {
-  const auto s = sched.next();
-  if (!s) return {};
-  std::vector<entry> entries(s->entries.begin(), s->entries.end());
-  REQUIRE(sched.commit(*s));
-  for (const entry& e : entries)
-    if (e.wants_logits) REQUIRE(sched.token(e.id));
-  return entries;
-}
+using test::run_one;
 
 }  // namespace
 
@@ -407,7 +400,8 @@ TEST_CASE("a memory with another tier spares the recomputation") {
     memory.pages = 12, memory.page_tokens = 4, memory.host_rows = 0xffffffff, memory.delay = seed % 3;
     scheduler sched(memory, swapping{.batching = {.tau = 16}}, {.max_running = 6, .max_sequence = 44});
     test::driver<swapping> d(memory, sched, seed);
-    for (request_id id = 0; id < 20; ++id) d.submit({.id = id, .prompt_tokens = 1 + d.draw(24), .max_new_tokens = 1 + d.draw(20)}, 100);
+    for (request_id id = 0; id < 20; ++id)
+      d.submit({.id = id, .prompt_tokens = 1 + d.draw(24), .max_new_tokens = 1 + d.draw(20)}, 100);
     d.drain(0);
     const auto& c = sched.counters();
     REQUIRE(c.swapped == c.preempted);
@@ -431,7 +425,7 @@ TEST_CASE("rows on their way hold a seat and time and nothing else") {
     for (const entry& e : entries) memory.computed[e.id] = e.begin + e.count;
     return entries;
   };
-  run(), run();  // 4 rows each: full
+  run(), run();            // 4 rows each: full
   REQUIRE(run().empty());  // 2 was swapped out, and its pages have not left yet: nobody else loses any for it
   REQUIRE(sched.last() == outcome::transferring);
   REQUIRE(sched.counters().swapped == 1);
@@ -460,11 +454,7 @@ TEST_CASE("requests that are not ready are passed and asked again and keep their
   scheduler sched(memory, policy<>{.batching = {.tau = 4}}, {.max_running = 9, .max_parked = 2});
   for (request_id id = 0; id < 5; ++id)
     REQUIRE(sched.submit({.id = id, .arrival = static_cast<double>(id), .prompt_tokens = 2, .max_new_tokens = 1}));
-  const auto ids = [&] {
-    std::vector<request_id> all;
-    for (const entry& e : run_one(sched)) all.push_back(e.id);
-    return all;
-  };
+  const auto ids = [&] { return test::ids(sched); };
   REQUIRE(ids() == std::vector<request_id>{0});  // 1 and 2 are parked: as many as a step may set aside
   REQUIRE(sched.waiting() == 4);
   REQUIRE(sched.cancel(2));  // also while it is parked
@@ -501,10 +491,11 @@ TEST_CASE("steps allocate nothing") {
       return {};
     }
     void release(request_id id) { free += std::exchange(held[id % 64], 0); }
+    std::uint64_t capacity_tokens() { return 240; }
+    std::uint64_t free_tokens() { return free; }
   };
   const auto run = [](auto rules) {
     flat_memory memory;
-    rules.batching.tau = 64;
     scheduler sched(memory, rules, {.max_running = 16, .max_requests = 64, .max_sequence = 300});
     const std::size_t before = test::allocations();
     for (request_id id = 0; id < 64; ++id)
@@ -523,6 +514,9 @@ TEST_CASE("steps allocate nothing") {
     REQUIRE(sched.counters().finished == 64);
     REQUIRE(sched.counters().preempted + sched.counters().yielded > 0);
   };
-  run(with<least_served>{});
-  run(with<order::fair>{});
+  run(with<least_served>{.batching = {.tau = 64}});
+  for (std::size_t o = 0; o < test::orders::size; ++o)
+    run(policy<test::orders::any>{.order = test::orders::at(o, 0), .batching = {.tau = 64}});
+  for (const std::size_t b : {2, 3})  // whole preempts nobody, the last needs a memory that counts
+    run(policy<order::fcfs, test::batchings::any>{.batching = test::batchings::at(b, 12)});
 }

@@ -18,4 +18,7 @@ TEST_CASE("a request decodes when one generated token is left to compute") {
   s.r.so_far.computed = 0;  // preempted: the prompt and its continuation are computed again
   REQUIRE(s.left() == 5);
   REQUIRE_FALSE(s.decoding());
+  REQUIRE(s.runnable());
+  s.arriving = true;
+  REQUIRE_FALSE(s.runnable());
 }

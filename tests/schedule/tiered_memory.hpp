@@ -16,13 +16,13 @@ struct tiered_memory : fake_memory {
   using request_id = quire::schedule::request_id;
   using kind = quire::schedule::preemption_kind;
 
-  std::uint32_t host_rows = 0;                        ///< of the other tier
-  std::uint32_t delay = 0;                            ///< ticks a transfer takes
-  std::map<request_id, std::uint32_t> hits{};         ///< rows of a shared prefix, whole pages; counted as the request's own
-  std::map<request_id, std::uint32_t> unready{};      ///< admissions that are still told not_ready
-  std::map<request_id, std::uint32_t> computed{};     ///< told by the test after each step
-  std::map<request_id, std::uint32_t> kept{};         ///< rows on the host
-  std::map<request_id, std::uint64_t> arrives{};      ///< when swapped-in rows can be read
+  std::uint32_t host_rows = 0;                 ///< of the other tier
+  std::uint32_t delay = 0;                     ///< ticks a transfer takes
+  std::map<request_id, std::uint32_t> hits{};  ///< rows of a shared prefix, whole pages; counted as the request's own
+  std::map<request_id, std::uint32_t> unready{};                   ///< admissions that are still told not_ready
+  std::map<request_id, std::uint32_t> computed{};                  ///< told by the test after each step
+  std::map<request_id, std::uint32_t> kept{};                      ///< rows on the host
+  std::map<request_id, std::uint64_t> arrives{};                   ///< when swapped-in rows can be read
   std::vector<std::pair<std::uint64_t, std::uint32_t>> leaving{};  ///< when, pages
   std::uint64_t tick = 0, swaps = 0, refused_swaps = 0, early = 0;
 
@@ -45,7 +45,7 @@ struct tiered_memory : fake_memory {
     if (const auto at = unready.find(id); at != unready.end() && at->second > 0)
       return --at->second, quire::status{quire::errc::not_ready, "prefix"};
     const std::uint32_t have = resident(id);
-    if (used + outside + pages_for(have) > pages) 
+    if (used + outside + pages_for(have) > pages)
       return {quire::errc::out_of_pages, "pages", pages_for(have), 0, pages - used - outside};
     used += pages_for(have);
     rows[id] = have;

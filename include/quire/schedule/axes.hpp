@@ -62,9 +62,9 @@ concept VersionedOrder = requires(const O o) {
   { o.version() }
   noexcept->std::same_as<std::uint64_t>;
 };
-/// `yields(a, b)`: running a gives its pages to waiting b, which is the first of the waiting. Without this hook a running
-/// request loses its pages only for want of memory. Asked only of a sequence that has produced a token since it got its
-/// pages, so no pair of requests can take turns without progress.
+/// `yields(a, b)`: running a gives its pages to waiting b, which is the first of the waiting. Without this hook a
+/// running request loses its pages only for want of memory. Asked only of a sequence that has produced a token since it
+/// got its pages, so no pair of requests can take turns without progress.
 template <class O>
 concept YieldingOrder = requires(const O o, const request& a, const request& b) {
   { o.yields(a, b) }
@@ -72,7 +72,9 @@ concept YieldingOrder = requires(const O o, const request& a, const request& b) 
 };
 /// `prepare(requests)`: once, before the first request: how many can be live. May allocate; what follows may not.
 template <class O>
-concept PreparedOrder = requires(O o, std::uint32_t requests) { o.prepare(requests); };
+concept PreparedOrder = requires(O o, std::uint32_t requests) {
+  o.prepare(requests);
+};
 /// `arrived(r)` at submission; the answer is kept in r.so_far.mark.
 template <class O>
 concept ArrivalOrder = requires(O o, const request& r) {
@@ -135,15 +137,17 @@ consteval bool order_hooks_well_formed() {
   return (VersionedOrder<O> || !requires(O o) { o.version(); }) &&
          (YieldingOrder<O> || !requires(O o, const request& r) { o.yields(r, r); }) &&
          (ArrivalOrder<O> || !requires(O o, const request& r) { o.arrived(r); }) &&
-         (WatchingOrder<O> || !(requires(O o, const request& r) { o.admitted(r); } ||
-                                requires(O o, const request& r) { o.preempted(r); } ||
-                                requires(O o, const request& r) { o.left(r); })) &&
+         (WatchingOrder<O> ||
+          !(
+              requires(O o, const request& r) { o.admitted(r); } ||
+              requires(O o, const request& r) { o.preempted(r); } || requires(O o, const request& r) { o.left(r); })) &&
          (ServedOrder<O> || !requires(O o, const request& r) { o.served(r, 1u); });
 }
 template <class B>
 consteval bool batching_hooks_well_formed() {
-  return (ChunkingBatching<B> || !(requires(B b, const request& r) { b.chunk(r, 1u, 1u); } ||
-                                   requires(B b, const request& r) { b.chunk(r, 1u); })) &&
+  return (ChunkingBatching<B> || !(
+                                     requires(B b, const request& r) { b.chunk(r, 1u, 1u); } ||
+                                     requires(B b, const request& r) { b.chunk(r, 1u); })) &&
          (Admission<B> || !requires(B b, const request& r, const load& l) { b.judge(r, 1u, l); });
 }
 template <class A>

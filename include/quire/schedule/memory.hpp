@@ -24,10 +24,10 @@ concept Memory = requires(M m, request_id id, std::uint32_t tokens) {
 
 // Hooks a memory may add.
 
-/// `admit(id)` before the first reservation after submission or preemption: opens the sequence. Codes as for reserve, and
-/// not_ready for "another request is computing what this one will share": it is set aside, those behind it go on, and it
-/// is asked again in the next step. A request that is admitted and then finds no room is preempted or released before it
-/// is admitted again.
+/// `admit(id)` before the first reservation after submission or preemption: opens the sequence. Codes as for reserve,
+/// and not_ready for "another request is computing what this one will share": it is set aside, those behind it go on,
+/// and it is asked again in the next step. A request that is admitted and then finds no room is preempted or released
+/// before it is admitted again.
 template <class M>
 concept AdmittingMemory = requires(M m, request_id id) {
   { m.admit(id) } -> std::same_as<status>;
@@ -37,16 +37,16 @@ template <class M>
 concept ResidentMemory = requires(M m, request_id id) {
   { m.resident(id) } -> std::same_as<std::uint32_t>;
 };
-/// `ready(id)`: whether all resident rows can be read. Asked once a step from admission until it says yes; meanwhile the
-/// sequence keeps its pages but is in no step. It may be preempted or released before it is ready.
+/// `ready(id)`: whether all resident rows can be read. Asked once a step from admission until it says yes; meanwhile
+/// the sequence keeps its pages but is in no step. It may be preempted or released before it is ready.
 template <class M>
 concept ReadyMemory = requires(M m, request_id id) {
   { m.ready(id) } -> std::same_as<bool>;
 };
 /// `preempt(id, kind)` instead of `release` when a request will come back; answers what it really did: a full host pool
 /// turns a swap into a recomputation, never into a failure. A request that found no room at admission comes back with
-/// the kind of its last preemption: what was kept before is to be kept, and pages are free at once where there is nothing
-/// to copy.
+/// the kind of its last preemption: what was kept before is to be kept, and pages are free at once where there is
+/// nothing to copy.
 template <class M>
 concept PreemptingMemory = requires(M m, request_id id, preemption_kind kind) {
   { m.preempt(id, kind) } -> std::same_as<preemption_kind>;
@@ -75,8 +75,9 @@ consteval bool memory_hooks_well_formed() {
   return (AdmittingMemory<M> || !requires(M m, request_id id) { m.admit(id); }) &&
          (ResidentMemory<M> || !requires(M m, request_id id) { m.resident(id); }) &&
          (ReadyMemory<M> || !requires(M m, request_id id) { m.ready(id); }) &&
-         (PreemptingMemory<M> || !(requires(M m, request_id id) { m.preempt(id, preemption_kind::swap); } ||
-                                   requires(M m, request_id id) { m.preempt(id); })) &&
+         (PreemptingMemory<M> || !(
+                                     requires(M m, request_id id) { m.preempt(id, preemption_kind::swap); } ||
+                                     requires(M m, request_id id) { m.preempt(id); })) &&
          (BoundedMemory<M> || !requires(M m) { m.fits(1u); }) &&
          (LeavingMemory<M> || !requires(M m) { m.leaving_tokens(); }) &&
          (CountedMemory<M> || !requires(M m) { m.capacity_tokens(); }) &&

@@ -25,7 +25,8 @@ class one_of {
   static_assert(orders || batchings || admissions || victims || preemptions,
                 "quire::schedule::one_of: the alternatives are not all models of one axis");
   static_assert(((detail::order_hooks_well_formed<Ms>() && detail::batching_hooks_well_formed<Ms>() &&
-                  detail::axis_hooks_well_formed<Ms>()) && ...),
+                  detail::axis_hooks_well_formed<Ms>()) &&
+                 ...),
                 "quire::schedule::one_of: a hook of an alternative has the wrong signature, see axes.hpp");
 
  public:

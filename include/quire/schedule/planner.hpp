@@ -17,11 +17,7 @@ template <Memory M, Policy P>
 class planner {
  public:
   planner(M& memory, P p, const scheduler_options& o)
-      : policy(checked_policy(std::move(p))),
-        options(checked(o)),
-        who(policy, o),
-        hold(memory),
-        work(o.max_running) {
+      : policy(checked_policy(std::move(p))), options(checked(o)), who(policy, o), hold(memory), work(o.max_running) {
     failures.reserve(o.max_requests);
   }
   planner(const planner&) = delete;

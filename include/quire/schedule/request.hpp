@@ -29,10 +29,10 @@ struct request {
   double arrival = 0;  ///< seconds or a logical clock, as long as all requests use the same; finite
   std::uint32_t prompt_tokens = 0;
   std::uint32_t max_new_tokens = 1;
-  std::int32_t priority = 0;     ///< larger is more urgent, for policies that look at it
-  std::uint32_t tenant = 0;      ///< who asks, for policies that share between tenants
+  std::int32_t priority = 0;                                  ///< larger is more urgent, for policies that look at it
+  std::uint32_t tenant = 0;                                   ///< who asks, for policies that share between tenants
   double deadline = std::numeric_limits<double>::infinity();  ///< on the clock of `arrival`, for admission::deadline
-  std::uint32_t group = 0;       ///< requests that share a planned prefix; 0: none
+  std::uint32_t group = 0;                                    ///< requests that share a planned prefix; 0: none
   std::uint64_t rank = 0;        ///< place in a planned order, small first, for order::prefix_grouped
   std::uint32_t hit_tokens = 0;  ///< rows a prefix cache is thought to hold already; a hint, never trusted
   progress so_far{};             ///< left empty by the caller

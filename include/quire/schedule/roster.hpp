@@ -13,8 +13,8 @@
 
 namespace quire::inline v0::schedule::detail {
 
-/// Who is live and where: waiting in the policy's order, parked (waiting, but not asked in this step), or running in the
-/// order in which they keep their pages. Tells the order who comes and goes. Allocates in its constructor alone.
+/// Who is live and where: waiting in the policy's order, parked (waiting, but not asked in this step), or running in
+/// the order in which they keep their pages. Tells the order who comes and goes. Allocates in its constructor alone.
 template <Policy P>
 class roster {
  public:
@@ -124,8 +124,8 @@ class roster {
       return !policy_->order.admit_before(y.r, x.r) && x.ticket < y.ticket;
     };
   }
-  /// Requests that were preempted in vain too often stand before the policy's order, in order of submission: the first of
-  /// them can't lose its pages before it has a token, so there is progress.
+  /// Requests that were preempted in vain too often stand before the policy's order, in order of submission: the first
+  /// of them can't lose its pages before it has a token, so there is progress.
   bool keeps_before(std::uint32_t a, std::uint32_t b) const noexcept {
     const slot &x = slots_[a], &y = slots_[b];
     if (x.awaiting != y.awaiting) return x.awaiting;

@@ -18,9 +18,9 @@ namespace quire::inline v0::schedule {
 /// are admitted strictly in order, so one that finds no room holds up those behind it; a memory that fails ends the
 /// request it fails for and no other. One thread at a time. Nothing allocates after construction. cost: next()
 /// O(running) and O(log waiting) per admission (O(tenants) more for orders by tenant, O(running) more for admission
-/// rules that look ahead), O(waiting) when the order changed. throws: std::invalid_argument (constructor) for a limit or
-/// parameter out of range, std::bad_alloc (constructor). from: Orca (OSDI 2022), Sarathi-Serve (arXiv:2403.02310); test:
-/// tests/schedule/scheduler.cpp
+/// rules that look ahead), O(waiting) when the order changed. throws: std::invalid_argument (constructor) for a limit
+/// or parameter out of range, std::bad_alloc (constructor). from: Orca (OSDI 2022), Sarathi-Serve (arXiv:2403.02310);
+/// test: tests/schedule/scheduler.cpp
 template <Memory M, Policy P = policy<>>
 class scheduler {
   static_assert(detail::policy_hooks_well_formed<P>(),

@@ -11,16 +11,16 @@ namespace quire::inline v0::schedule::detail {
 
 struct slot {
   request r{};
-  std::uint64_t ticket = 0;      ///< order of submission; 0 when the slot is free
-  std::uint64_t planned_in = 0;  ///< number of the last step that holds it
-  std::uint32_t reserved = 0;    ///< rows there is room for
-  std::uint32_t highest = 0;     ///< rows ever computed
-  std::uint32_t fruitless = 0;   ///< preemptions since its last token
+  std::uint64_t ticket = 0;                           ///< order of submission; 0 when the slot is free
+  std::uint64_t planned_in = 0;                       ///< number of the last step that holds it
+  std::uint32_t reserved = 0;                         ///< rows there is room for
+  std::uint32_t highest = 0;                          ///< rows ever computed
+  std::uint32_t fruitless = 0;                        ///< preemptions since its last token
   preemption_kind kept = preemption_kind::recompute;  ///< what its last preemption was
-  bool held = false;      ///< memory knows it
-  bool arriving = false;  ///< its resident rows are on their way
-  bool awaiting = false;  ///< its logits are out
-  bool fed = false;       ///< got a token since it got its pages
+  bool held = false;                                  ///< memory knows it
+  bool arriving = false;                              ///< its resident rows are on their way
+  bool awaiting = false;                              ///< its logits are out
+  bool fed = false;                                   ///< got a token since it got its pages
 
   std::uint32_t left() const noexcept { return r.known_tokens() - r.so_far.computed; }
   bool decoding() const noexcept { return r.so_far.generated > 0 && left() == 1; }

@@ -13,8 +13,8 @@ namespace quire::inline v0::schedule {
 
 /// Limits of a scheduler; what may differ between policies is in `policy`. Unit: tokens, unless said.
 struct scheduler_options {
-  std::uint32_t max_running = 128;        ///< sequences with pages; a step holds at most max(budget, max_running) tokens
-  std::uint32_t max_requests = 16384;     ///< requests known at one time, waiting or running
+  std::uint32_t max_running = 128;     ///< sequences with pages; a step holds at most max(budget, max_running) tokens
+  std::uint32_t max_requests = 16384;  ///< requests known at one time, waiting or running
   std::uint32_t max_sequence = 1u << 20;  ///< rows of one sequence: prompt + max_new_tokens - 1
   bool reserve_prompt = true;             ///< room for the whole prompt at admission; false: chunk by chunk
   std::uint32_t headroom = 0;             ///< with it: further rows at admission, against early preemption

@@ -101,9 +101,12 @@ class engine {
     deliver();
     if (ran || told) return progress::ran;
     switch (scheduler_.last()) {
-      case schedule::outcome::idle: return progress::idle;
-      case schedule::outcome::transferring: return progress::waiting;
-      default: return progress::blocked;
+      case schedule::outcome::idle:
+        return progress::idle;
+      case schedule::outcome::transferring:
+        return progress::waiting;
+      default:
+        return progress::blocked;
     }
   }
 

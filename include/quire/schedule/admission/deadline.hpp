@@ -21,8 +21,8 @@ struct deadline {
   bool relegate = false;  ///< instead of rejecting
 
   verdict judge(const request& r, std::uint64_t, const load& l) const noexcept {
-    const double needed = seconds_per_prompt_token * r.uncached() +
-                          seconds_per_new_token * (r.max_new_tokens - r.so_far.generated);
+    const double needed =
+        seconds_per_prompt_token * r.uncached() + seconds_per_new_token * (r.max_new_tokens - r.so_far.generated);
     if (l.now + needed <= r.deadline) return {};
     if (relegate) return {answer::behind};
     return {answer::never,
@@ -36,9 +36,7 @@ struct deadline {
   }
 
  private:
-  static std::int64_t milliseconds(double x) noexcept {
-    return static_cast<std::int64_t>(std::clamp(x, -9e15, 9e15));
-  }
+  static std::int64_t milliseconds(double x) noexcept { return static_cast<std::int64_t>(std::clamp(x, -9e15, 9e15)); }
 };
 static_assert(Admission<deadline> && ValidatedAxis<deadline>);
 

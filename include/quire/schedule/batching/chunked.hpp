@@ -14,7 +14,8 @@ namespace quire::inline v0::schedule::batching {
 struct chunked {
   std::uint32_t tau = 512;
   std::uint32_t round_to = 1;  ///< tile of the matrix kernels: a chunk that doesn't end its prompt ends the step at one
-  std::uint32_t max_chunk = 0xffffffffu;  ///< of one prompt while there are other requests, so that none hogs the budget
+  std::uint32_t max_chunk =
+      0xffffffffu;  ///< of one prompt while there are other requests, so that none hogs the budget
   /// The ramp: a prompt in `stages` equal spans, whose chunks shrink from tau to `last_chunk`, as later ones read more
   /// rows. 0 or 1: none.
   std::uint32_t stages = 0;

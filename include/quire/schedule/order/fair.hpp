@@ -18,8 +18,8 @@ class fair {
   explicit fair(fair_options o = {}) : service_(std::move(o)) {}
 
   bool admit_before(const request& a, const request& b) const noexcept {
-    if (a.so_far.mark != b.so_far.mark) return service_[a.so_far.mark] < service_[b.so_far.mark];
-    return a.arrival < b.arrival;
+    const double x = service_[a.so_far.mark], y = service_[b.so_far.mark];
+    return x != y ? x < y : a.arrival < b.arrival;
   }
   void prepare(std::uint32_t requests) { service_.prepare(requests); }
   std::uint64_t arrived(const request& r) noexcept {

@@ -19,8 +19,8 @@ class fair_priority {
 
   bool admit_before(const request& a, const request& b) const noexcept {
     if (a.priority != b.priority) return a.priority > b.priority;
-    if (a.so_far.mark != b.so_far.mark) return service_[a.so_far.mark] < service_[b.so_far.mark];
-    return a.arrival < b.arrival;
+    const double x = service_[a.so_far.mark], y = service_[b.so_far.mark];
+    return x != y ? x < y : a.arrival < b.arrival;
   }
   bool yields(const request& running, const request& waiting) const noexcept {
     return preempts_ && waiting.priority > running.priority;

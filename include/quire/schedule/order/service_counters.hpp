@@ -18,17 +18,17 @@ struct tenant_weight {
 };
 /// What service costs, and whose counts for how much.
 struct fair_options {
-  double input = 1;   ///< per prompt token
-  double output = 2;  ///< per generated token
+  double input = 1;                      ///< per prompt token
+  double output = 2;                     ///< per generated token
   std::vector<tenant_weight> weights{};  ///< 1 for who is not named; twice the weight, twice the service
 };
 
-/// Virtual token counters: the service each flow (a tenant, or a tenant in a class) has received, divided by its weight.
-/// A flow that comes back from having nothing waiting is lifted to the least counter of those that wait, so idling
-/// earns nothing; when nobody waits, to the counter of the flow that waited last. Memory for every flow with a live
-/// request and as many idle ones; beyond that the idle flow with the least counter is forgotten, which the lift makes
-/// good. `arrived` answers an index that stays while the flow has live requests. cost: O(1), O(flows) when a flow comes
-/// back. from: VTC (OSDI 2024, arXiv:2401.00588); test: tests/schedule/order/service_counters.cpp
+/// Virtual token counters: the service each flow (a tenant, or a tenant in a class) has received, divided by its
+/// weight. A flow that comes back from having nothing waiting is lifted to the least counter of those that wait, so
+/// idling earns nothing; when nobody waits, to the counter of the flow that waited last. Memory for every flow with a
+/// live request and as many idle ones; beyond that the idle flow with the least counter is forgotten, which the lift
+/// makes good. `arrived` answers an index that stays while the flow has live requests. cost: O(1), O(flows) when a flow
+/// comes back. from: VTC (OSDI 2024, arXiv:2401.00588); test: tests/schedule/order/service_counters.cpp
 class service_counters {
  public:
   explicit service_counters(fair_options o = {}) : options_(std::move(o)) {}
