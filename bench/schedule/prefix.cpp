@@ -71,35 +71,58 @@ auto timed(double& seconds, F f) {
   return result;
 }
 
-/// Arguments: thousands of requests, documents.
-void planning(benchmark::State& state) {
-  const million pile_of(static_cast<std::uint32_t>(state.range(0)) * 1000, 100, static_cast<std::uint32_t>(state.range(1)));
-  const pile<std::int32_t> p{.prompts = pile_of.prompts};
+void measure(benchmark::State& state, std::span<const std::span<const std::int32_t>> prompts, std::span<const double> decode) {
+  const pile<std::int32_t> p{.prompts = prompts};
   if (!check(p)) return state.SkipWithError("pile");
-  const auto bytes = static_cast<double>(pile_of.arena.size() * sizeof(std::int32_t));
+  std::uint64_t tokens = 0;
+  for (const auto& prompt : prompts) tokens += prompt.size();
   std::uint64_t grouped = 0;
   for (auto _ : state) {
     double seconds = 0;
-    const plan made = timed(seconds, [&] { return make_plan(p, pile_of.decode, {.tile = 1}); });
+    const plan made = timed(seconds, [&] { return make_plan(p, decode, {.tile = 1}); });
     state.SetIterationTime(seconds);
     grouped = made.groups.size();
-    state.counters["saved_percent"] = 100.0 * static_cast<double>(made.saved()) / static_cast<double>(pile_of.arena.size());
+    state.counters["saved_percent"] = 100.0 * static_cast<double>(made.saved()) / static_cast<double>(tokens);
   }
-  state.counters["peak_over_tokens"] = peak_bytes() / bytes;  // of the process so far, the tokens and views included
-  double sort = 0, tree_too = 0, greedy = 0, optimum = 0;
-  static_cast<void>(timed(sort, [&] { return sort_prompts(p).order.size(); }));
-  const tree t = timed(tree_too, [&] { return build_tree(p, {.tile = 1, .own = 1}); });
+  double sort = 0, build = 0, greedy = 0, optimum = 0;
+  sorted_prompts sorted = timed(sort, [&] { return sort_prompts(p); });
+  const tree t = timed(build, [&] { return build_tree(p, std::move(sorted), {.tile = 1, .keep_last = true}); });
   static_cast<void>(timed(greedy, [&] { return saved(t, first_level(t)); }));
   static_cast<void>(timed(optimum, [&] { return saved(t, one_level_optimum(t)); }));
-  state.counters["tokens"] = static_cast<double>(pile_of.arena.size());
+  state.counters["tokens"] = static_cast<double>(tokens);
   state.counters["nodes"] = static_cast<double>(t.nodes.size());
   state.counters["groups"] = static_cast<double>(grouped);
   state.counters["sort_s"] = sort;
-  state.counters["tree_s"] = tree_too - sort;
+  state.counters["tree_s"] = build;
   state.counters["first_level_s"] = greedy;
   state.counters["optimum_s"] = optimum;
 }
 
+/// Arguments: thousands of requests, documents.
+void planning(benchmark::State& state) {
+  const million made(static_cast<std::uint32_t>(state.range(0)) * 1000, 100, static_cast<std::uint32_t>(state.range(1)));
+  measure(state, made.prompts, made.decode);
+  // of the process so far: tokens, views and estimates included
+  state.counters["peak_over_tokens"] = peak_bytes() / static_cast<double>(made.arena.size() * sizeof(std::int32_t));
+}
+
+/// The deepest tree there is: so many prompts that each go on where the one before ends, views of one text.
+void chain(benchmark::State& state) {
+  const auto requests = static_cast<std::size_t>(state.range(0));
+  std::vector<std::int32_t> text(2 * requests);
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::int32_t>(mix(i) % 50000);
+  std::vector<std::span<const std::int32_t>> prompts;
+  for (std::size_t r = 1; r <= requests; ++r) prompts.emplace_back(text.data(), 2 * r);
+  measure(state, prompts, {});
+}
+
 }  // namespace
 
-BENCHMARK(planning)->Args({1000, 20000})->Args({1000, 1000})->Args({1000, 500000})->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(3);
+BENCHMARK(planning)
+    ->Args({1000, 20000})
+    ->Args({1000, 1000})
+    ->Args({1000, 500000})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(3);
+BENCHMARK(chain)->Arg(10000)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);

@@ -102,6 +102,7 @@
 #include "schedule/prefix/selection.hpp"
 #include "schedule/prefix/sort_prompts.hpp"
 #include "schedule/prefix/tree.hpp"
+#include "schedule/prefix/window.hpp"
 #include "schedule/request.hpp"
 #include "schedule/roster.hpp"
 #include "schedule/scheduler.hpp"

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/commands/prefixes.hpp"
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include "trace_file.hpp"
 
 using namespace quire_sim;
@@ -41,4 +46,25 @@ TEST_CASE("prefixes: a small trace by hand") {
   const prefix_savings s = measure_prefixes(t, sizes);
   REQUIRE((s.total == 3224 && s.multi_level == 2048 + 76 && s.one_level == 2048 && s.one_level_optimum == 2048));
   REQUIRE(s.lru == std::vector<std::uint64_t>{1024, 1024 + 1100});
+}
+
+TEST_CASE("prefixes: the report holds what was printed, and names what can't be used") {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::temp_directory_path() / ("quire_prefixes_" + std::to_string(::getpid()));
+  fs::create_directories(folder);
+  const std::string trace = (folder / "trace.jsonl").string(), report = (folder / "report.json").string();
+  std::ofstream(trace) << R"({"timestamp": 0, "input_length": 1024, "output_length": 1, "hash_ids": [1, 2]})" << "\n"
+                       << R"({"timestamp": 0, "input_length": 1000, "output_length": 1, "hash_ids": [1, 3]})" << "\n";
+  REQUIRE(prefixes({.trace = trace, .capacities = {1, 4}, .output = report}) == 0);
+  std::ifstream in(report);
+  const auto read = nlohmann::json::parse(in);
+  REQUIRE(read["trace"] == "trace.jsonl");
+  REQUIRE(read["total_tokens"] == 2024);
+  REQUIRE((read["saved_multi_level"] == 512 && read["saved_one_level"] == 512 && read["saved_one_level_optimum"] == 512));
+  REQUIRE(read["saved_lru"] == nlohmann::json{{"1", 0}, {"4", 512}});
+  REQUIRE_THROWS_AS(prefixes({.trace = trace, .output = (folder / "no" / "report.json").string()}), std::runtime_error);
+  const std::string lengths = (folder / "lengths.csv").string();
+  std::ofstream(lengths) << "num_prefill_tokens,num_decode_tokens\n7,7\n";
+  REQUIRE_THROWS_AS(prefixes({.trace = lengths}), bad_input);
+  fs::remove_all(folder);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where tests find public traces: the folder QUIRE_TRACES, or shared/data/traces beside the project.
+// Where tests find public traces: the folder QUIRE_TRACES, or shared/data/traces of a directory above.
 #pragma once
 
 #include <cstdlib>
@@ -11,10 +11,12 @@
 /// Path of a trace; empty, with a message, where there is none.
 inline std::string trace_file(const std::string& name) {
   namespace fs = std::filesystem;
-  const char* given = std::getenv("QUIRE_TRACES");
-  const fs::path source = fs::path(__FILE__).parent_path().parent_path().parent_path();
-  const fs::path folder = given != nullptr && *given != '\0' ? fs::path(given) : source / ".." / "shared" / "data" / "traces";
-  if (fs::exists(folder / name)) return (folder / name).string();
+  if (const char* given = std::getenv("QUIRE_TRACES"); given != nullptr && *given != '\0') {
+    if (fs::exists(fs::path(given) / name)) return (fs::path(given) / name).string();
+  } else {
+    for (fs::path at = fs::current_path(); at != at.root_path(); at = at.parent_path())
+      if (const fs::path here = at / "shared" / "data" / "traces" / name; fs::exists(here)) return here.string();
+  }
   WARN("skipped: " << name << " is absent (set QUIRE_TRACES to the folder it is in)");
   return {};
 }

@@ -12,9 +12,9 @@
 namespace quire_sim {
 
 struct prefixes_options {
-  std::string trace;                                          ///< a file with block ids
+  std::string trace{};                                        ///< a file with block ids
   std::vector<std::uint32_t> capacities{500, 2000, 8000, 32000};  ///< of the LRU cache, in blocks
-  std::string output;                                         ///< JSON file to write as well; empty: none
+  std::string output{};                                       ///< JSON file to write as well; empty: none
 };
 
 /// Tokens of a trace's prompts and how many of them need not be computed.

@@ -25,7 +25,7 @@ TEST_CASE("one-level optimum: between greedy and all levels on large piles") {
   std::mt19937_64 random(5);
   for (int round = 0; round < 40; ++round) {
     const prompt_list prompts = random_prompts(random, 500, 1 + random() % 20, 3);
-    const tree t = build_tree(views(prompts).pile(), {.tile = 1 + static_cast<std::uint32_t>(random() % 3), .own = 1});
+    const tree t = build_tree(views(prompts).pile(), {.tile = 1 + static_cast<std::uint32_t>(random() % 3), .keep_last = true});
     const std::uint64_t best = saved(t, one_level_optimum(t));
     REQUIRE(saved(t, first_level(t)) <= best);
     REQUIRE(best <= saved_multi_level(t));

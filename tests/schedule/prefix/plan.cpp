@@ -63,7 +63,7 @@ TEST_CASE("plan: laws on random piles") {
     for (const plan_options o : {plan_options{.tile = 1}, plan_options{.tile = 4}, plan_options{.tile = 4, .optimum = true}, plan_options{}}) {
       const plan made = make_plan(v.pile(), decode, o);
       require_sound(prompts, decode, o, made);
-      const tree t = build_tree(v.pile(), {.tile = o.tile, .own = 1});
+      const tree t = build_tree(v.pile(), {.tile = o.tile, .keep_last = true});
       REQUIRE(made.saved() == saved(t, o.optimum ? one_level_optimum(t) : first_level(t)));
       if (o.tile == 1) saved_at_tile_1 = made.saved();
       if (o.tile == 64) REQUIRE(made.saved() <= naive_saved(prompts));

@@ -15,7 +15,9 @@ namespace quire::inline v0::schedule::prefix {
 /// cost: O(1), no allocation after construction. test: tests/schedule/prefix/decode_estimate.cpp
 class decode_estimate {
  public:
-  explicit decode_estimate(std::uint32_t most_tasks) : index_(most_tasks), most_(most_tasks) { seen_.reserve(most_tasks); }
+  explicit decode_estimate(std::uint32_t most_tasks) : index_(most_tasks), most_(most_tasks) {
+    seen_.reserve(most_tasks);
+  }
 
   /// Expected tokens, from 1 to max_new_tokens.
   double operator()(std::uint64_t task, std::uint32_t max_new_tokens) const noexcept {

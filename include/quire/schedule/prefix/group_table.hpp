@@ -65,8 +65,8 @@ class group_table {
     return {};
   }
 
-  /// A request finishes, fails or is cancelled. Returns its group as it is now: with members 0 the last one has left, and
-  /// the prefix may go. Nothing for a request that is in no group.
+  /// A request finishes, fails or is cancelled. Returns its group as it is now: with members 0 the last one has left,
+  /// and the prefix may go. Nothing for a request that is in no group.
   std::optional<record> leave(request_id id) noexcept {
     const std::uint32_t m = member_of_.find(id);
     if (m == none) return std::nullopt;

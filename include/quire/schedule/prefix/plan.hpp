@@ -46,11 +46,11 @@ struct plan {
 };
 
 /// Plan a pile: one level of groups, then those first that decode most for each token they prefill,
-/// R = sum(decode) / (prefix + sum(tails)), the prefix counted once; so long prefills come late and carry the decodes of
-/// earlier groups along. A request without a group stands for itself. Every member keeps at least its last token for its
-/// own, because that is where its logits come from. Equal R: the lower index first.
+/// R = sum(decode) / (prefix + sum(tails)), the prefix counted once; so long prefills come late and carry the decodes
+/// of earlier groups along. A request without a group stands for itself. Every member keeps at least its last token to
+/// itself. Equal R: the lower index first.
 /// shape: decode_tokens [requests] tokens each is expected to generate, not negative, or empty when nothing is known.
-/// cost: build_tree, the selection, O(requests log requests); about 60 bytes a request at most. Deterministic.
+/// cost: build_tree, the selection, O(requests log requests); at most some 150 bytes a request. Deterministic.
 /// Precondition: check(p), options.tile >= 1. throws: std::bad_alloc.
 /// from: BatchLLM (arXiv:2412.03594); test: tests/schedule/prefix/plan.cpp
 template <std::integral Symbol>
@@ -61,7 +61,7 @@ plan make_plan(const pile<Symbol>& p, std::span<const double> decode_tokens = {}
     std::uint32_t tokens = 0, members = 0, lowest = 0xffffffffu, begin = 0;
     double ratio() const noexcept { return prefill == 0 ? 0 : decode / static_cast<double>(prefill); }
   };
-  const tree t = build_tree(p, {.tile = options.tile, .own = 1});
+  const tree t = build_tree(p, {.tile = options.tile, .keep_last = true});
   const auto n = static_cast<std::uint32_t>(t.order.size());
   std::vector<std::uint32_t> unit_of(n);  // by position in t.order
   std::vector<unit> units;

@@ -15,13 +15,13 @@ namespace quire::inline v0::schedule::prefix {
 /// What may be shared. Unit: tokens.
 struct tree_options {
   std::uint32_t tile = 1;  ///< prefixes are cut to a multiple of it, as a cache can share only sealed tiles; 1 and more
-  std::uint32_t own = 0;   ///< the last tokens of a prompt that stay its own; 1 where a member must compute its logits
+  bool keep_last = false;  ///< the last token of a prompt stays its own, because that is where its logits come from
 };
 
 /// A beginning that at least two prompts share (the root: the empty one).
 struct node {
-  std::uint32_t depth = 0;   ///< tokens of that beginning
-  std::uint32_t first = 0;   ///< the prompts that have it: order[first, first + leaves)
+  std::uint32_t depth = 0;  ///< tokens of that beginning
+  std::uint32_t first = 0;  ///< the prompts that have it: order[first, first + leaves)
   std::uint32_t leaves = 0;
   std::uint32_t parent = 0;  ///< index of a node; the root is its own parent
 };
@@ -39,19 +39,21 @@ struct tree {
   std::uint32_t span(std::uint32_t v) const noexcept { return nodes[v].depth - nodes[nodes[v].parent].depth; }
 };
 
-/// Build the tree. Precondition: check(p), options.tile >= 1.
-/// cost: sort_prompts, then O(requests); 28 bytes a request, at most. throws: std::bad_alloc.
+/// Build the tree from sort_prompts(p). Precondition: check(p), options.tile >= 1.
+/// cost: O(requests); 28 bytes a request at most. throws: std::bad_alloc.
 /// from: BatchLLM (arXiv:2412.03594), tree of intervals of a sorted list; test: tests/schedule/prefix/tree.cpp
 template <std::integral Symbol>
-tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
+tree build_tree(const pile<Symbol>& p, sorted_prompts sorted, const tree_options& options) {
   struct open {
     std::uint32_t depth, first;
   };
   QUIRE_ASSERT(options.tile >= 1, "quire::schedule::prefix::build_tree: tile is 0, allowed 1 and more");
-  sorted_prompts sorted = sort_prompts(p);
   const auto n = static_cast<std::uint32_t>(sorted.order.size());
   const auto cut = [&](std::uint32_t tokens) { return tokens - tokens % options.tile; };
-  const auto sharable = [&](std::uint32_t i) { return cut(std::max(p.length(sorted.order[i]), options.own) - options.own); };
+  const auto sharable = [&](std::uint32_t i) {  // also where ids are wrong about partial blocks: never beyond a prompt
+    const std::uint32_t length = p.length(sorted.order[i]);
+    return cut(options.keep_last && length > 0 ? length - 1 : length);
+  };
 
   tree out;
   out.home.resize(n);
@@ -85,6 +87,11 @@ tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
   }
   out.order = std::move(sorted.order);
   return out;
+}
+
+template <std::integral Symbol>
+tree build_tree(const pile<Symbol>& p, const tree_options& options = {}) {
+  return build_tree(p, sort_prompts(p), options);
 }
 
 /// Tokens that need not be computed when every shared beginning is computed once: the most any plan can save.
