@@ -156,7 +156,7 @@ class file_pool {
       ssize_t n = call(file_, pieces, static_cast<int>(count), at);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return failed();
-      if (n == 0) return {errc::corrupt, "slot of the spill file", slot};
+      if (n == 0) return {errc::corrupt, "slot of the spill file", slot + (at - place_of(slot, slot_bytes_)) / static_cast<off_t>(sizeof(slot_header) + slot_bytes_)};
       at += n;
       for (; count != 0 && static_cast<std::size_t>(n) >= pieces->iov_len; ++pieces, --count) n -= static_cast<ssize_t>(pieces->iov_len);
       if (count != 0) pieces->iov_base = static_cast<std::byte*>(pieces->iov_base) + n, pieces->iov_len -= static_cast<std::size_t>(n);

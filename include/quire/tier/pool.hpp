@@ -16,7 +16,7 @@ namespace quire::inline v0::tier {
 
 /// Equal slots of bytes somewhere: on a device, in host memory, in a file. `read` and `write` take adjacent slots from `slot` on,
 /// a whole number of them. Calls on different slots may come from different threads. Who owns which slot is not a pool's matter.
-/// fails: out_of_range (no such slots), corrupt (a slot does not hold what was written), io.
+/// fails: out_of_range (no such slots), corrupt (a slot does not hold what was written; `value` is the first such), io.
 template <class P>
 concept Pool = requires(P p, const P c, std::uint32_t slot, std::span<std::byte> to, std::span<const std::byte> from) {
   { c.slots() } noexcept -> std::same_as<std::uint32_t>;

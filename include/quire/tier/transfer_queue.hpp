@@ -118,9 +118,15 @@ class transfer_queue {
     transfer_record& t = transfers_[nodes_[n].transfer];
     const arrival a{nodes_[n].transfer, nodes_[n].what, nodes_[n].why, --t.pieces == 0};
     if (a.last) t.next = std::exchange(free_transfer_, a.transfer);
-    nodes_[n].next = std::exchange(free_node_, n);
+    nodes_[n].transfer = none, nodes_[n].next = std::exchange(free_node_, n);
     --used_;
     return a;
+  }
+  /// f(piece) for every piece that is pushed and not reported. Linear in `pieces`.
+  template <class F>
+  void for_each(F&& f) const {
+    for (const node& n : nodes_)
+      if (n.transfer != none) f(n.what);
   }
   /// Returns when `poll` may have something to name, with the time then; at once when nothing is queued or moving.
   double wait(double now) noexcept {
