@@ -23,11 +23,7 @@ enum class errc : std::uint8_t {
   io,                 ///< the system refused; `native` is errno
   device,             ///< the GPU driver refused; `native` is its code
   cancelled,          ///< the caller withdrew the request
-<<<<<<< HEAD
   not_ready           ///< what is needed is on its way: ask again later
-=======
-  not_ready           ///< what is asked for is under way; ask again after the next step
->>>>>>> tier
 };
 
 /// Outcome of an operation that can fail in expected ways. A failed call leaves every object as it was.
