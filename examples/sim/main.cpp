@@ -72,6 +72,7 @@ void add_common(CLI::App& c, serve_options& o) {
   c.add_option("--priorities", o.pattern, "How priorities are drawn: independent (default), markov")->type_name("NAME");
   c.add_option("--frequency", o.engine.pattern.frequency, "Draws of priorities per step (default: 0.04)")->check(real("above 0 to 1", 0, 1, true))->type_name("F");
   c.add_option("--host-memory", o.engine.host_rows, "Rows that the host holds (default: 480000)")->check(whole(1, 1u << 30))->type_name("N");
+  c.add_option("--row-bytes", o.engine.row_bytes, "Bytes of keys and values of a token (default: as the cost model's machine)")->check(whole(1, 1u << 30))->type_name("N");
   c.add_option("--pieces", o.engine.pieces, "Copies of one run of blocks (default: 64; 1 where a block holds all layers)")->check(whole(1, 4096))->type_name("N");
   c.add_option("--launch", o.engine.launch, "Seconds to launch a copy (default: 5e-6)")->check(real("0 to 1", 0, 1, false))->type_name("S");
   c.add_option("--link", o.engine.link_bandwidth, "Bytes a second between device and host (default: 25e9)")->check(real("above 0 to 1e15", 0, 1e15, true))->type_name("B");

@@ -130,6 +130,9 @@ void plan_ahead(sim::workload& w, const policy_spec& p, std::uint32_t block, out
   }
 }
 
+/// Rows that are worth waiting for: any of a planned prefix, more than a chunk's tail where sharing is found on the way.
+std::uint32_t wait_for(const policy_spec& p, const engine_options& o) { return !p.waits ? 0xffffffffu : p.pins ? o.block : std::max(o.block, 32u); }
+
 template <class Memory, class Order>
 void drive(outcome& out, Memory& memory, Order order, const sim::workload& w, const cost_model& cost, const engine_options& o, sim::priority_pattern& pattern, const watcher& watch) {
   const policy_spec& p = out.policy;
@@ -173,7 +176,7 @@ outcome simulate(const policy_spec& policy, sim::workload w, const cost_model& c
       with_order(out, memory, w, cost, o, watch);
       out.swap = memory.counters();
     } else {
-      sim::cached_memory memory(w, {.rows = o.rows, .block = o.block, .cache = policy.keeps == policy_spec::memory::cached, .pin_groups = policy.pins, .wait_for = policy.waits ? 32u : 0xffffffffu});
+      sim::cached_memory memory(w, {.rows = o.rows, .block = o.block, .cache = policy.keeps == policy_spec::memory::cached, .pin_groups = policy.pins, .wait_for = wait_for(policy, o)});
       with_order(out, memory, w, cost, o, watch);
       out.cache = memory.counters();
     }

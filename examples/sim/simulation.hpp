@@ -32,7 +32,7 @@ struct engine_options {
   double until = std::numeric_limits<double>::infinity();
   // swapping
   std::uint32_t host_rows = 480000, pieces = 64, group_blocks = 64;
-  std::uint64_t row_bytes = 131072;
+  std::uint64_t row_bytes = 0;  ///< keys and values of a token; 0: as the cost model's machine
   double link_bandwidth = 25e9, launch = 5e-6;
   // priorities that are drawn
   quire::serve::simulate::priority_pattern::options pattern{};
