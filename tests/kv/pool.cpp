@@ -74,3 +74,16 @@ TEST_CASE("pages of an owner lie side by side, shared ones stay where they are")
   for (std::uint32_t p : b) held[p] = 1;
   CHECK(pool.check(held));
 }
+
+TEST_CASE("a table that shrinks releases its pages once and knows empty entries") {
+  kv::page_pool pool(4, 64);
+  std::vector<std::uint32_t> table{pool.acquire(), kv::page_pool::none, pool.acquire(), pool.acquire()};
+  pool.share(table[3]);
+  pool.shrink(table, 4);
+  CHECK(pool.free_pages() == 1);
+  pool.shrink(table, 1);
+  CHECK(table.size() == 1);
+  CHECK(pool.free_pages() == 2);  // the shared page has an owner left
+  pool.shrink(table, 0);
+  CHECK(pool.free_pages() == 3);
+}

@@ -423,6 +423,39 @@ TEST_CASE("every call names what is wrong and leaves the conversation where it w
   CHECK(all.open() == other);
 }
 
+TEST_CASE("a swapper that ends in the middle of everything gives all pages back but those of running sequences") {
+  const kv::paged<int4> layout(tiny);
+  for (unsigned seed = 1; seed < 20; ++seed) {
+    kv_test::scribe<kv::paged<int4>> book(layout, 4, 640);
+    const auto mirrors = kv::mirrors_for(layout, 4, 640);
+    const kv::swap_memory memory(book.store, mirrors);
+    tier_test::fake_link link(memory.pools(), {.seed = seed, .failing = 0.1, .delay = 20});
+    std::uint32_t h[4], s = 0;
+    {
+      kv::swapper swap(book.store, link, mirrors);
+      for (auto& x : h) {
+        REQUIRE(swap.open(x));
+        book.forget(swap.sequence(x));
+        REQUIRE(book.append(swap.sequence(x), 300));
+      }
+      s = swap.sequence(h[3]);
+      REQUIRE(swap.try_swap_out(h[0]));
+      swap.wait(h[0]);
+      static_cast<void>(swap.begin_swap_in(h[0]));  // unless a copy failed
+      REQUIRE(swap.try_swap_out(h[1]));
+      swap.mirror_ahead(h[2]);
+      swap.mirror_ahead(h[3]);
+      for (unsigned i = 0; i < seed; ++i) swap.poll();
+      swap.close(h[2]);
+    }
+    CHECK(link.moving.empty());
+    CHECK(link.violations == 0);
+    REQUIRE(book.store.check());
+    CHECK(book.store.length(s) == 300);
+    book.verify(s);
+  }
+}
+
 TEST_CASE("over a thread every layout goes out and comes back bit for bit while other sequences run") {
   const auto swap_all = [](const auto& layout) {
     using L = std::remove_cvref_t<decltype(layout)>;

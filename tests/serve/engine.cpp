@@ -8,7 +8,9 @@
 
 #include "catch.hpp"
 #include "fake_model.hpp"
+#include "hooked_store.hpp"
 #include "quire/schedule/order/priority.hpp"
+#include "quire/schedule/preemption/swap.hpp"
 #include "quire/schedule/victim/lowest_priority.hpp"
 
 using namespace quire;
@@ -348,4 +350,195 @@ TEST_CASE("an engine that ends early gives its pages back") {
     REQUIRE(store.free_pages() < 16);
   }
   REQUIRE(store.free_pages() == 16);
+}
+
+TEST_CASE("texts that share prefixes and are swapped read as each served alone") {
+  using swapping = policy<schedule::order::priority, schedule::batching::chunked, schedule::admission::when_it_fits,
+                          schedule::victim::lowest_priority, schedule::preemption::swap>;
+  std::uint64_t hits = 0, swaps = 0, lost = 0, dropped = 0, waited = 0;
+  for (unsigned seed = 0; seed < 400; ++seed) {
+    INFO("seed " << seed);
+    std::mt19937 random(seed);
+    const auto draw = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+    const std::uint32_t pages = 10 + draw(14);
+    test::hooked_store store(pages, {.delay = 1 + draw(6), .host_rows = 20 + draw(100), .lose_one_in = draw(3) * 4, .seed = seed});
+    test::hash_model model;
+    engine serving(model, store, swapping{.order = {.ageing_seconds = INFINITY, .preempts = draw(2) == 0}, .batching = {.tau = 1 + draw(24)}},
+                   {.max_running = 1 + draw(6), .max_sequence = 40, .patience = 1 + draw(4), .max_parked = 1 + draw(3)});
+    record seen;
+    std::map<request_id, generation> asked;
+    std::map<request_id, bool> cancelled;
+    for (int i = 0; i < 50; ++i) {
+      if (draw(2) == 0 && asked.size() < 24) {
+        generation g = random_text(random, 12);
+        text document(4 * draw(5), 1 + static_cast<std::int32_t>(draw(3)));
+        g.group = document.empty() ? 0 : 1 + draw(3), g.shared_tokens = static_cast<std::uint32_t>(document.size());
+        document.insert(document.end(), g.prompt.begin(), g.prompt.end());
+        g.prompt = std::move(document);
+        const generation plain = g;
+        seen.listen(g);
+        request_id id = 0;
+        REQUIRE(serving.submit(g, id));
+        asked[id] = plain;
+      }
+      if (draw(8) == 0 && !asked.empty()) {
+        const request_id id = std::next(asked.begin(), draw(static_cast<std::uint32_t>(asked.size())))->first;
+        if (serving.cancel(id)) cancelled[id] = true;
+      }
+      const progress p = serving.run_step();
+      REQUIRE(p != progress::blocked);
+      waited += p == progress::waiting;
+    }
+    serving.run();
+    REQUIRE(serving.live() == 0);
+    for (int i = 0; i < 8; ++i) store.poll();
+    REQUIRE(store.free_pages() == pages);
+    REQUIRE(store.pins == store.unpins);
+    for (const auto& [id, g] : asked) {
+      text want = alone(g);
+      REQUIRE(seen.streamed[id] == seen.total[id]);
+      if (cancelled[id]) want.resize(std::min(want.size(), seen.total[id].size()));
+      REQUIRE(seen.total[id] == want);
+    }
+    hits += store.hits, swaps += store.swaps, lost += store.lost, dropped += store.lost_on_the_way;
+  }
+  REQUIRE(hits > 1000);
+  REQUIRE(swaps > 300);
+  REQUIRE(lost > 20);
+  REQUIRE(dropped > 20);
+  REQUIRE(waited > 20);
+}
+
+TEST_CASE("texts beside another share its prompt's rows and read as each served alone") {
+  test::token_store store(64, 4);
+  test::hash_model model;
+  engine serving(model, store, policy<>{.batching = {.tau = 8}}, {.max_running = 4});
+  record seen;
+  generation root{.prompt = text(21, 3), .max_new_tokens = 6};
+  const auto nth = [](std::int32_t n) {
+    return [n](std::span<const float> logits, std::span<const std::int32_t> so_far) {
+      return so_far.empty() ? n : greedy(logits);
+    };
+  };
+  generation plain = root;
+  seen.listen(root);
+  request_id first = 0;
+  REQUIRE(serving.submit(root, first));
+  std::vector<request_id> ids;
+  for (std::int32_t n = 0; n < 5; ++n) {  // more than there are seats; the last is beside a copy, which is as good
+    generation g{.max_new_tokens = 1 + static_cast<std::uint32_t>(n), .sampler = nth(n), .beside = n < 4 ? first : ids[0]};
+    seen.listen(g);
+    REQUIRE(serving.submit(g, ids.emplace_back()));
+  }
+  request_id refused = 77;
+  REQUIRE(serving.submit({.max_new_tokens = 7, .beside = first}, refused).code == errc::out_of_range);
+  REQUIRE(serving.submit({.max_new_tokens = 1, .beside = 99}, refused).code == errc::unknown_sequence);
+  for (int i = 0; i < 3; ++i) REQUIRE(serving.run_step() == progress::ran);
+  REQUIRE(serving.submit({.max_new_tokens = 1, .beside = first}, refused).code == errc::unknown_sequence);
+  REQUIRE(refused == 77);
+  serving.run();
+  REQUIRE(seen.total[first] == alone(plain));
+  std::uint64_t rows = 21 + 5;
+  for (std::uint32_t n = 0; n < 5; ++n) {
+    generation g{.prompt = plain.prompt, .max_new_tokens = n + 1, .sampler = nth(static_cast<std::int32_t>(n))};
+    REQUIRE(seen.total[ids[n]] == alone(g));
+    rows += n;
+  }
+  REQUIRE(store.forks == 5);
+  REQUIRE(serving.scheduling().counters().computed == rows);  // the prompt once
+  REQUIRE(store.free_pages() == 64);
+}
+
+TEST_CASE("copies survive full stores, cancelled roots and failing ones") {
+  std::uint64_t forks = 0, preempted = 0, again = 0;
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    INFO("seed " << seed);
+    std::mt19937 random(seed);
+    const auto draw = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+    const std::uint32_t pages = 8 + draw(12);
+    test::token_store store(pages, 4);
+    test::hash_model model;
+    engine serving(model, store, urgent{.order = {.ageing_seconds = INFINITY, .preempts = true}, .batching = {.tau = 1 + draw(24)}},
+                   {.max_running = 1 + draw(6), .max_sequence = 32, .patience = 1 + draw(4)});
+    record seen;
+    std::map<request_id, generation> asked;
+    std::map<request_id, bool> cancelled;
+    std::uint64_t least = 0;
+    for (int i = 0; i < 40; ++i) {
+      if (draw(3) == 0 && asked.size() < 20) {
+        const generation plain = random_text(random, 30);
+        generation g = plain;
+        seen.listen(g);
+        request_id root = 0;
+        REQUIRE(serving.submit(g, root));
+        asked[root] = plain;
+        least += plain.prompt.size();
+        for (std::uint32_t n = draw(4); n > 0; --n) {
+          generation copy = random_text(random, 30);
+          copy.max_new_tokens = 1 + draw(plain.max_new_tokens);
+          copy.prompt = plain.prompt;
+          generation c = copy;
+          c.prompt.clear();
+          c.beside = root;
+          seen.listen(c);
+          request_id id = 0;
+          REQUIRE(serving.submit(c, id));
+          asked[id] = copy;
+        }
+      }
+      if (draw(6) == 0 && !asked.empty()) {
+        const request_id id = std::next(asked.begin(), draw(static_cast<std::uint32_t>(asked.size())))->first;
+        if (serving.cancel(id)) cancelled[id] = true;
+      }
+      REQUIRE(serving.run_step() != progress::blocked);
+    }
+    serving.run();
+    REQUIRE(serving.live() == 0);
+    REQUIRE(store.free_pages() == pages);
+    for (const auto& [id, g] : asked) {
+      text want = alone(g);
+      REQUIRE(seen.streamed[id] == seen.total[id]);
+      if (cancelled[id]) want.resize(std::min(want.size(), seen.total[id].size()));
+      REQUIRE(seen.total[id] == want);
+    }
+    forks += store.forks;
+    preempted += serving.scheduling().counters().preempted;
+    again += serving.scheduling().counters().computed > least;
+  }
+  REQUIRE(forks > 100);
+  REQUIRE(preempted > 100);
+  REQUIRE(again > 0);
+}
+
+TEST_CASE("copies of a text that its model refuses end as it does, and of one that throws go on") {
+  test::token_store store(64, 4);
+  test::hash_model model{.refuses = 13};
+  engine serving(model, store);
+  record seen;
+  generation g{.prompt = {1, 13, 3}, .max_new_tokens = 4};
+  request_id root = 0, copy = 0, last = 0;
+  seen.listen(g);
+  REQUIRE(serving.submit(g, root));
+  generation c{.max_new_tokens = 3, .beside = root};
+  seen.listen(c);
+  REQUIRE(serving.submit(c, copy));
+  REQUIRE(serving.submit(c, last));
+  serving.run();
+  for (const request_id id : {root, copy, last}) REQUIRE(seen.why.at(id).code == errc::not_finite);
+  REQUIRE(store.free_pages() == 64);
+
+  generation h{.prompt = {1, 2, 3}, .max_new_tokens = 4, .sampler = [calls = 0](auto logits, auto) mutable {
+                 return ++calls == 1 ? throw std::runtime_error("sampler") : greedy(logits);
+               }};
+  const generation plain{.prompt = h.prompt, .max_new_tokens = 4};
+  seen.listen(h);
+  REQUIRE(serving.submit(h, root));
+  c.beside = root;
+  REQUIRE(serving.submit(c, copy));
+  REQUIRE_THROWS_AS(serving.run(), std::runtime_error);
+  serving.run();
+  REQUIRE(seen.total[root] == alone(plain));
+  REQUIRE(seen.total[copy].size() == 3);
+  REQUIRE(std::equal(seen.total[copy].begin(), seen.total[copy].end(), seen.total[root].begin()));
+  REQUIRE(store.free_pages() == 64);
 }

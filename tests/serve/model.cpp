@@ -37,6 +37,13 @@ struct good_model {
 };
 static_assert(SequenceStore<good_store> && !SequenceStore<no_close> && !SequenceStore<boolean_reserve> &&
               !SequenceStore<mutable_length>);
+struct forking : good_store {
+  status fork(std::uint32_t, std::uint32_t&);
+};
+struct forking_by_value : good_store {
+  std::uint32_t fork(std::uint32_t);
+};
+static_assert(ForkingStore<forking> && !ForkingStore<good_store> && !ForkingStore<forking_by_value>);
 static_assert(Model<good_model, good_store> && !Model<signed_vocabulary, good_store> &&
               !Model<silent_step, good_store>);
 static_assert(!Model<good_model, no_close>);

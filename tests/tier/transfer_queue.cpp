@@ -132,6 +132,7 @@ TEST_CASE("a push that cannot be taken names why and takes nothing") {
   CHECK(what(several(0, 0, 5)) == "pieces of a transfer");
   CHECK(what({one(0, 0), one(64, 0)}) == "slot");
   CHECK(what({{.from = {0, 0}, .to = {2, 0}, .bytes = 1}}) == "pool");
+  CHECK(what({{.from = {1, 5}, .to = {1, 5}, .bytes = 1}}) == "places of a piece");
   CHECK(t == 77);
   CHECK(queue.idle());
   for (int round = 0; round < 10; ++round) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
+#include <concepts>
 #include <cstring>
+#include <numeric>
 #include <span>
 #include <vector>
 
+#include "sequence_entry.hpp"
 #include "store_options.hpp"
 #include "view.hpp"
 
@@ -21,6 +23,7 @@ class store {
  public:
   using layout_type = L;
   using demand = page_demand<L::max_groups>;
+  using tile_type = tile_pages<L::max_groups>;
   static constexpr std::uint32_t absent = page_pool::none;
   static constexpr std::uint32_t tails = L::max_groups, overlays = L::max_groups + 1, pools = L::max_groups + 2;  ///< pool numbers
   static constexpr std::uint32_t states = pools;  ///< the pool of state blocks: every open sequence has one, no demand counts it
@@ -78,13 +81,11 @@ class store {
     demand d;
     if (!known(sequence) || tokens == 0) return d;
     const entry& s = sequences_[sequence];
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      const std::uint32_t want = tiles_filled(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.pages[g].size());
-      d.pages[g] = want > have ? want - have : 0;
-    }
+    const std::uint32_t length = s.length + std::min(tokens, ~s.length);
+    const auto missing = [](std::uint32_t want, std::size_t have) { return want > have ? want - static_cast<std::uint32_t>(have) : 0; };
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) d.pages[g] = missing(tiles_filled(length), s.pages[g].size());
     d.pages[tails] = s.tail == absent;
-    const std::uint32_t want = layout_.overlay_tiles(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.overlay.size());
-    d.pages[overlays] = want > have ? want - have : 0;
+    d.pages[overlays] = missing(layout_.overlay_tiles(length), s.overlay.size());
     return d;
   }
   bool fits(const demand& d) const noexcept {
@@ -180,18 +181,46 @@ class store {
     return {};
   }
 
+  /// Pages of a sealed, committed tile, `absent` where its group dropped it. Precondition: tile < length / tile_tokens.
+  tile_type tile(std::uint32_t sequence, std::uint32_t tile) const noexcept {
+    tile_type t;
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) t.page[g] = g < layout_.groups() ? sequences_[sequence].pages[g][tile] : absent;
+    return t;
+  }
+  /// A tile that something besides sequences holds too (kv/prefix_cache.hpp), until it is dropped as often. Precondition: it is held.
+  void hold(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].share(t.page[g]); }
+  void drop(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].release(t.page[g]); }
+  /// Gives a sequence another copy of a sealed tile of the same bytes. Preconditions: as for `tile` and `hold`; nothing is dropped.
+  void replace(std::uint32_t sequence, std::uint32_t at, const tile_type& by) noexcept {
+    hold(by), drop(tile(sequence, at));
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) sequences_[sequence].pages[g][at] = by.page[g];
+  }
+  /// Lets an empty sequence begin with sealed tiles that others hold; the exact rows of none of them are there.
+  /// fails: unknown_sequence, out_of_range (not empty, or too many tiles), out_of_pages.
+  status attach(std::uint32_t sequence, std::span<const tile_type> tiles) noexcept {
+    static_assert(prefix_shareable<L>, "quire::kv::store: a sequence of this layout is more than its sealed tiles (dropped tiles, overlays or a state block): it can't begin with shared ones");
+    if (!known(sequence)) return unknown(sequence);
+    entry& s = sequences_[sequence];
+    if (s.length != 0 || !s.pages[0].empty()) return {errc::out_of_range, "tokens reserved before the shared ones", std::max(s.length, 1u), 0, 0};
+    if (const std::uint32_t most = tiles_filled(options_.max_tokens); tiles.size() > most) return {errc::out_of_range, "shared tiles", static_cast<std::int64_t>(tiles.size()), 0, most};
+    if (tiles.empty()) return {};
+    if (pools_[tails].free_pages() == 0) return {errc::out_of_pages, "tail pages", 1, 0, 0};  // copies hold them
+    for (const tile_type& t : tiles) hold(t), s.pages[0].push_back(t.page[0]);
+    if (s.tail == absent) s.tail = new_page(tails);
+    s.length = static_cast<std::uint32_t>(tiles.size()) * tile_tokens, s.raw_tile = absent;
+    refresh(sequence);
+    return {};
+  }
+
   std::uint32_t free_pages(std::uint32_t pool) const noexcept { return pools_[pool].free_pages(); }
   std::size_t free_bytes() const noexcept {
-    std::size_t bytes = 0;
-    for (std::uint32_t p = 0; p < pools; ++p) bytes += pools_[p].free_pages() * pools_[p].page_bytes();
-    return bytes;
+    return std::accumulate(pools_.begin(), pools_.begin() + pools, std::size_t{0}, [](std::size_t n, const page_pool& p) { return n + p.free_pages() * p.page_bytes(); });
   }
   /// Bytes a sequence holds now: its pages (shared ones counted in full), tail and state block.
   std::size_t bytes(std::uint32_t sequence) const noexcept {
     if (!known(sequence)) return 0;
     const entry& s = sequences_[sequence];
-    std::size_t bytes = s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state().bytes();
-    bytes += s.overlay.size() * overlay_page_bytes(layout_);
+    std::size_t bytes = s.overlay.size() * overlay_page_bytes(layout_) + (s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state().bytes());
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       bytes += pools_[g].page_bytes() * static_cast<std::size_t>(std::count_if(s.pages[g].begin(), s.pages[g].end(), [](auto p) { return p != absent; }));
     return bytes;
@@ -214,10 +243,7 @@ class store {
     std::uint32_t s = 0;
     if (status opened = open(s); !opened) return opened;
     entry& e = sequences_[s];
-    const auto refuse = [&](status why) {
-      close(s);
-      return why;
-    };
+    const auto refuse = [&](status why) { return close(s), why; };
     e.length = m.length, e.raw_tile = m.raw_tile, e.steps = m.steps;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
       const visibility sees = layout_.group_sees(g);
@@ -278,51 +304,27 @@ class store {
   }
   /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. `others(pool, held)` adds
   /// the references [page] that are held outside. Allocates.
-  template <class Others>
+  template <std::invocable<std::uint32_t, std::vector<std::uint32_t>&> Others>
   bool check(Others&& others) const {
     for (std::uint32_t p = 0; p <= pools; ++p) {
       std::vector<std::uint32_t> held(pools_[p].pages(), 0);
       others(p, held);
-      for (const entry& s : sequences_) {
-        if (p == states) {
-          if (s.live != (s.state != absent)) return false;
-          if (s.live) ++held[s.state];
-          continue;
-        }
-        if (p == tails) {
-          if (s.tail != absent) ++held[s.tail];
-          continue;
-        }
-        if (p == overlays) {
-          for (std::uint32_t page : s.overlay) ++held[page];
-          if (s.overlay.size() < layout_.overlay_tiles(s.length) || (!s.live && !s.overlay.empty())) return false;
-          continue;
-        }
-        for (std::uint32_t page : s.pages[p])
-          if (page != absent) ++held[page];
-        if (p < layout_.groups() && s.pages[p].size() < tiles_filled(s.length)) return false;
-        if (!s.live && (!s.pages[p].empty() || s.length != 0)) return false;
-        for (std::uint32_t t = 0; p < layout_.groups() && t < tiles_filled(s.length); ++t)
-          if ((s.pages[p][t] == absent) && !layout_.group_sees(p).drops(s.length, t)) return false;
-      }
+      for (const entry& s : sequences_)
+        if (!s.count(layout_, p, held)) return false;
       if (!pools_[p].check(held)) return false;
     }
     return true;
   }
-  bool check() const { return check([](std::uint32_t, std::vector<std::uint32_t>&) {}); }
+  /// `others`: the tiles held by others than sequences, as often as they are.
+  bool check(std::span<const tile_type> others = {}) const {
+    return check([&](std::uint32_t p, std::vector<std::uint32_t>& held) {
+      for (const tile_type& t : others)
+        if (p < layout_.groups()) ++held[t.page[p]];
+    });
+  }
 
  private:
-  struct entry {
-    std::array<std::vector<std::uint32_t>, L::max_groups> pages;  ///< [tile] page or `absent`
-    std::vector<std::uint32_t> overlay;
-    std::array<std::uint32_t, L::max_groups> kept_from{};
-    std::uint32_t length = 0;
-    std::uint32_t tail = absent, state = absent;
-    std::uint32_t copied = 0;
-    std::uint32_t raw_tile = absent;  ///< tile whose exact rows the tail holds
-    std::uint64_t steps = 0;
-    bool live = false;
-  };
+  using entry = detail::sequence_entry<L::max_groups>;
 
   status unknown(std::uint32_t sequence) const noexcept {
     return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};

@@ -15,6 +15,13 @@ struct page_demand {
   friend bool operator==(const page_demand&, const page_demand&) = default;
 };
 
+/// The page that holds a tile, by group.
+template <std::uint32_t Groups>
+struct tile_pages {
+  std::array<std::uint32_t, Groups> page{};
+  friend bool operator==(const tile_pages&, const tile_pages&) = default;
+};
+
 /// Size of a store. `max_tokens` bounds one sequence; `pages[g]` bounds group g over all sequences (use `pages_for`).
 template <Layout L>
 struct store_options {

@@ -3,36 +3,10 @@
 
 #include <vector>
 
-#include "../tier/transfer_queue.hpp"
 #include "mirror.hpp"
+#include "residence.hpp"
 
 namespace quire::inline v0::kv {
-
-/// Where a conversation is.
-enum class residence : std::uint8_t {
-  closed,
-  running,   ///< in the store, whole; the host may hold copies of its sealed tiles
-  leaving,   ///< out of the store; copies to the host are under way and hold its pages
-  out,       ///< on the host (`kept` says how much of it)
-  arriving,  ///< has pages in the store again, which hold nothing yet
-  closing    ///< closed; copies still have to end
-};
-/// Why a sequence leaves: somebody waits for the rest of it, or the conversation rests until its next turn.
-enum class leave_reason : std::uint8_t { preempted, idle };
-
-struct swapper_options {
-  tier::transfer_options transfers{};
-  bool reuse = true;  ///< keep the host copies of a sequence that came back: only what is new is copied out the next time
-};
-
-struct swap_counts {
-  std::uint64_t swaps_out = 0, swaps_in = 0;
-  std::uint64_t pieces = 0;           ///< pages queued for copying, both ways
-  std::uint64_t runs = 0;             ///< adjacent runs of store pages among them
-  std::uint64_t saved_bytes = 0;      ///< not copied out because the host held them already, or other holders keep them here
-  std::uint64_t lost_parts = 0;       ///< copies that failed
-  tier::transfer_counts out, in;      ///< of the link: copies, bytes, pieces, failures
-};
 
 /// The numbers that a swapper gives its pools: store pool p is p, the host pool that mirrors it `host_pool(p)`.
 template <Layout L>
@@ -45,7 +19,7 @@ inline constexpr std::uint32_t swap_pools = mirror_options<L>::pools;
 /// (ii) `sequence` names a sequence only once all its copies have arrived.
 /// A page that others hold too stays in the store, kept by the mirror, for as long as they live (`reclaim` moves it then).
 /// A failed copy, a full host or a damaged slot costs recomputation, never more: `kept` says how many tokens can come back.
-/// One thread at a time; no call waits but `wait`. Store and link outlive it, and the link's landings are its own.
+/// One thread at a time; no call waits but `wait`, `wait_any` and the destructor. Store and link outlive it, and the link's landings are its own.
 /// cost: linear in the pages of the sequence. No allocation after construction. throws (constructor): std::bad_alloc.
 /// from: FastSwitch (arXiv:2411.18424); test: tests/kv/swapper.cpp
 template <Layout L, tier::Link K>
@@ -59,6 +33,15 @@ class swapper {
       : store_(&pages), options_(options), mirrors_(pages, mirrors), queue_(link, places(pages, mirrors), options.transfers),
         conversations_(mirrors.mirrors), owner_(options.transfers.pieces, none) {
     scratch_.reserve(options.transfers.pieces);
+  }
+  /// Withdraws all copies and waits for those under way. Sequences that run stay in the store.
+  ~swapper() {
+    for (std::uint32_t h = 0; h < conversations_.size(); ++h) {
+      if (!ready(h)) close(h);
+      else if (conversations_[h].ahead != none) queue_.cancel(conversations_[h].ahead);
+    }
+    while (!idle()) wait_any(now_);
+    for (std::uint32_t h = 0; h < conversations_.size(); ++h) mirrors_.clear(h);
   }
   swapper(const swapper&) = delete;
   swapper& operator=(const swapper&) = delete;
@@ -104,6 +87,8 @@ class swapper {
   residence where(std::uint32_t handle) const noexcept { return handle < conversations_.size() ? conversations_[handle].where : residence::closed; }
   /// Whether the sequence may take part in a step.
   bool ready(std::uint32_t handle) const noexcept { return where(handle) == residence::running; }
+  /// Its sequence in the store, `ready` or still arriving: to reserve room for what comes after. Else `none`.
+  std::uint32_t destination(std::uint32_t handle) const noexcept { return known(handle) ? conversations_[handle].sequence : none; }
   /// Its sequence in the store, while `ready`; else `none`.
   std::uint32_t sequence(std::uint32_t handle) const noexcept { return ready(handle) ? conversations_[handle].sequence : none; }
   /// Tokens that `begin_swap_in` can bring back; for a running conversation those that `drop` would leave.
@@ -232,6 +217,7 @@ class swapper {
   /// Takes note of copies that ended, and starts others. To be called every step; never waits. `now`: seconds, for links in
   /// simulated time and the background budget.
   void poll(double now = 0) noexcept {
+    now_ = std::max(now_, now);
     while (const auto a = queue_.poll(now)) {
       const bool out = a->what.way == tier::lane::out;
       const std::uint32_t h = owner_[a->transfer], p = (out ? a->what.from : a->what.to).pool;
@@ -245,13 +231,22 @@ class swapper {
       settle(h);
     }
   }
+  /// Waits until some copy has ended, and takes note of it; answers the time then. For a caller with nothing else to do.
+  double wait_any(double now = 0) noexcept {
+    now = queue_.wait(now);
+    poll(now);
+    return now;
+  }
   /// Waits until a conversation is not on its way any more; answers the time then.
   double wait(std::uint32_t handle, double now = 0) noexcept {
-    for (;;) {
-      poll(now);
+    for (poll(now);; now = wait_any(now))
       if (const residence r = where(handle); r != residence::leaving && r != residence::arriving && r != residence::closing) return now;
-      now = queue_.wait(now);
-    }
+  }
+  /// Pages of a store pool that come free when copies have ended, unless others hold them too.
+  std::uint32_t leaving_pages(std::uint32_t pool) const noexcept {
+    std::uint32_t n = 0;
+    queue_.for_each([&](const tier::piece& p) { n += p.way == tier::lane::out && p.from.pool == pool; });
+    return n;
   }
   /// Nothing is on its way.
   bool idle() const noexcept { return queue_.idle(); }
@@ -260,8 +255,9 @@ class swapper {
     c.out = queue_.counts(tier::lane::out), c.in = queue_.counts(tier::lane::in);
     return c;
   }
-  /// Walks every invariant of mirrors and store, copies under way included. Allocates.
-  bool check() const {
+  /// Walks every invariant of mirrors and store, copies under way included. `others`: as of store::check. Allocates.
+  bool check() const { return check([](std::uint32_t, std::vector<std::uint32_t>&) {}); }
+  bool check(auto&& others) const {
     const auto under_way = [&](std::uint32_t pool, std::vector<std::uint32_t>& held) {
       queue_.for_each([&](const tier::piece& p) {
         for (const tier::place at : {p.from, p.to})
@@ -270,6 +266,7 @@ class swapper {
     };
     const auto of_mirrors = [&](std::uint32_t pool, std::vector<std::uint32_t>& held) {
       under_way(pool, held);
+      others(pool, held);
       for (std::uint32_t h = 0; pool < L::max_groups && h < mirrors_.size(); ++h)
         for (const std::uint32_t page : mirrors_[h].held[pool])
           if (page != none) ++held[page];
@@ -287,9 +284,8 @@ class swapper {
   };
 
   static std::vector<std::uint32_t> places(store_type& pages, const mirror_options<L>& mirrors) {
-    std::vector<std::uint32_t> slots;
-    for (std::uint32_t p = 0; p < pools; ++p) slots.push_back(pages.pool(p).pages());
-    slots.insert(slots.end(), mirrors.slots.begin(), mirrors.slots.end());
+    std::vector<std::uint32_t> slots(mirrors.slots.begin(), mirrors.slots.end());
+    for (std::uint32_t p = pools; p-- > 0;) slots.insert(slots.begin(), pages.pool(p).pages());
     return slots;
   }
   bool known(std::uint32_t h) const noexcept { return h < conversations_.size() && where(h) != residence::closed && where(h) != residence::closing; }
@@ -381,6 +377,7 @@ class swapper {
   std::vector<std::uint32_t> owner_;  ///< [transfer] handle
   std::vector<tier::piece> scratch_;
   swap_counts counts_;
+  double now_ = 0;
 };
 
 }  // namespace quire::inline v0::kv

@@ -5,13 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "../schedule/scheduler.hpp"
-#include "generation.hpp"
 #include "model.hpp"
+#include "sequences.hpp"
 
 namespace quire::inline v0::serve {
 
@@ -26,48 +25,43 @@ enum class progress : std::uint8_t {
 
 /// The step loop that joins a model, a store and a scheduler: pages are reserved, the model runs, rows are committed,
 /// tokens are drawn and streamed. An error ends the request it belongs to and no other. One thread at a time; the model
-/// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done).
+/// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done). What the store
+/// offers beyond rows is used where the policy asks for it: see serve/store.hpp.
 /// throws: as schedule::scheduler (constructor); std::bad_alloc (submit); what callbacks throw (run_step, run, cancel).
 template <SequenceStore Store, Model<Store> M, schedule::Policy P = schedule::policy<>>
 class engine {
  public:
   engine(M& model, Store& store, P policy = {}, schedule::scheduler_options options = {})
-      : model_(&model), store_(&store), cache_{this}, scheduler_(cache_, std::move(policy), options) {
+      : model_(&model), store_(&store), memory_(jobs_, store), scheduler_(memory_, std::move(policy), options) {
     logits_.resize(std::size_t{scheduler_.options().max_running} * model.vocabulary());
     inputs_.reserve(scheduler_.options().max_running);
     ids_.reserve(scheduler_.options().max_running);
     events_.reserve(scheduler_.options().max_running);
   }
-  ~engine() {
-    for (auto& [id, j] : jobs_)
-      if (j.open) store_->close(j.sequence);
-  }
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
   /// Queue a text; `id` is its name from then on, never used twice.
-  /// fails: out_of_range ("prompt token", and all that scheduler::submit names); nothing is queued then.
+  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing is
+  /// queued then.
   status submit(generation g, request_id& id) {
+    if (jobs_.size() >= scheduler_.options().max_requests)  // copies are not the scheduler's yet
+      return {errc::out_of_range, "live requests", static_cast<std::int64_t>(jobs_.size()) + 1, 0,
+              scheduler_.options().max_requests};
+    if (g.beside != 0) return submit_copy(std::move(g), id);
     const std::int64_t most = 0xffffffff, n = static_cast<std::int64_t>(g.prompt.size());
     if (n > most) return {errc::out_of_range, "prompt_tokens", n, 1, most};
     const std::int64_t vocabulary = model_->vocabulary();
     for (const std::int32_t t : g.prompt)
       if (t < 0 || t >= vocabulary) return {errc::out_of_range, "prompt token", t, 0, vocabulary - 1};
     const request_id next = last_id_ + 1;
-    const schedule::request r{.id = next,
-                              .arrival = g.arrival,
-                              .prompt_tokens = static_cast<std::uint32_t>(n),
-                              .max_new_tokens = g.max_new_tokens,
-                              .priority = g.priority,
-                              .tenant = g.tenant,
-                              .deadline = g.deadline};
-    const auto at = jobs_.emplace(next, job{std::move(g)}).first;
-    const status queued = scheduler_.submit(r);
+    const auto at = jobs_.emplace(next, job{std::move(g), static_cast<std::uint32_t>(n)}).first;
+    const status queued = enqueue(next, at->second);
     if (!queued) {
       jobs_.erase(at);
       return queued;
     }
-    at->second.prompt_tokens = r.prompt_tokens;
+    memory_.joined(at->second);
     id = last_id_ = next;
     return {};
   }
@@ -89,6 +83,7 @@ class engine {
     if (next_event_ < events_.size()) return deliver(), progress::ran;  // a callback threw
     events_.clear();
     next_event_ = 0;
+    if constexpr (SwappingStore<Store>) store_->poll();
     if (!step_) step_ = scheduler_.next(now);  // else the model threw: the same step again
     const bool ran = step_.has_value();
     if (ran) {
@@ -115,6 +110,8 @@ class engine {
     for (;;) {
       const progress p = run_step();
       if (p == progress::idle || p == progress::busy) return;
+      if constexpr (SwappingStore<Store>)
+        if (p == progress::waiting) store_->wait();
       if (p != progress::blocked) continue;
       const scope s(*this);
       const schedule::refusal r = scheduler_.refused();
@@ -126,41 +123,6 @@ class engine {
   std::size_t live() const noexcept { return jobs_.size(); }
 
  private:
-  struct job {
-    generation g;  ///< g.prompt grows by what is generated
-    std::uint32_t prompt_tokens = 0;
-    std::uint32_t sequence = 0;  ///< the store's handle, while `open`
-    std::uint32_t reserved = 0;  ///< rows there is room for
-    bool open = false;
-    std::span<const std::int32_t> generated() const noexcept { return std::span(g.prompt).subspan(prompt_tokens); }
-  };
-
-  /// The store, as a scheduler sees it: by request, with reservations that add up.
-  struct cache {
-    engine* owner;
-    status admit(request_id id) {
-      job& j = owner->jobs_.at(id);
-      const status s = owner->store_->open(j.sequence);
-      j.open = static_cast<bool>(s);
-      j.reserved = 0;
-      return s;
-    }
-    status reserve(request_id id, std::uint32_t tokens) {
-      job& j = owner->jobs_.at(id);
-      const status s = owner->store_->reserve(j.sequence, j.reserved + tokens - owner->store_->length(j.sequence));
-      if (s) j.reserved += tokens;
-      return s;
-    }
-    void release(request_id id) {
-      job& j = owner->jobs_.at(id);
-      if (std::exchange(j.open, false)) owner->store_->close(j.sequence);
-    }
-    status fits(std::uint32_t tokens) requires requires(const Store& s) {
-      { s.fits(tokens) } -> std::same_as<status>;
-    }
-    { return std::as_const(*owner->store_).fits(tokens); }
-  };
-
   /// Something to tell: an error, or a row of logits to draw from.
   struct event {
     request_id id = 0;
@@ -186,6 +148,62 @@ class engine {
     bool* flag_ = nullptr;
   };
 
+  status enqueue(request_id id, const job& j) {
+    const auto known = static_cast<std::uint32_t>(j.g.prompt.size());
+    return scheduler_.submit({.id = id,
+                              .arrival = j.g.arrival,
+                              .prompt_tokens = known,
+                              .max_new_tokens = j.g.max_new_tokens - (known - j.prompt_tokens),
+                              .priority = j.g.priority,
+                              .tenant = j.g.tenant,
+                              .deadline = j.g.deadline,
+                              .group = j.g.group,
+                              .rank = j.g.rank,
+                              .hit_tokens = memory_.hit(j)});
+  }
+
+  /// A text that continues the prompt of another, which must not be computed yet.
+  status submit_copy(generation g, request_id& id) {
+    auto root = jobs_.find(g.beside);
+    if (root != jobs_.end() && root->second.g.beside != 0) root = jobs_.find(root->second.g.beside);
+    const schedule::request* r = root == jobs_.end() ? nullptr : scheduler_.find(root->first);
+    if (r == nullptr || r->so_far.generated != 0 || r->so_far.computed == r->prompt_tokens || root->second.forked)
+      return {errc::unknown_sequence, "beside (a request whose prompt is not computed yet)",
+              static_cast<std::int64_t>(g.beside)};
+    if (g.max_new_tokens == 0 || g.max_new_tokens > r->max_new_tokens)
+      return {errc::out_of_range, "max_new_tokens", g.max_new_tokens, 1, r->max_new_tokens};
+    g.beside = root->first;
+    g.prompt = root->second.g.prompt;
+    const request_id next = last_id_ + 1;
+    root->second.copies.push_back(next);
+    memory_.joined(jobs_.emplace(next, job{std::move(g), r->prompt_tokens}).first->second);
+    id = last_id_ = next;
+    return {};
+  }
+  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is room.
+  void fork_copies(const job& j, const std::vector<request_id>& copies, std::size_t row) {
+    for (const request_id id : copies) {
+      const auto at = jobs_.find(id);
+      if (at == jobs_.end()) continue;
+      job& c = at->second;
+      c.g.beside = 0;
+      c.forked = true;
+      memory_.fork(j, id, c);
+      events_.push_back({id, {}, row});
+    }
+  }
+  /// The text its copies waited for has ended: the first of them that lives is computed in its place.
+  void promote(std::vector<request_id> copies) {
+    std::erase_if(copies, [this](request_id id) { return jobs_.count(id) == 0; });
+    if (copies.empty()) return;
+    const request_id id = copies.front();
+    copies.erase(copies.begin());
+    for (const request_id other : copies) jobs_.at(other).g.beside = id;
+    job& j = jobs_.at(id);
+    j.g.beside = 0;
+    j.copies = std::move(copies);
+    if (const status queued = enqueue(id, j); !queued) events_.push_back({id, queued});
+  }
   void compute(const schedule::step& step) {
     inputs_.clear();
     ids_.clear();
@@ -206,7 +224,8 @@ class engine {
         s = model_->step(*store_, std::span<const model_input>(inputs_).subspan(i, 1), logits_.data() + row * width);
       if (s) s = store_->commit(inputs_[i].sequence, static_cast<std::uint32_t>(inputs_[i].tokens.size()));
       const request_id id = ids_[i];
-      if (!s) static_cast<void>(scheduler_.cancel(id));
+      if (s) memory_.committed(jobs_.at(id));
+      else static_cast<void>(scheduler_.cancel(id));
       if (!s || inputs_[i].wants_logits) events_.push_back({id, s, row});
       row += inputs_[i].wants_logits;
     }
@@ -214,9 +233,11 @@ class engine {
 
   void deliver() {
     while (next_event_ < events_.size()) {
-      event& e = events_[next_event_];
-      const request_id id = e.id;
+      const request_id id = events_[next_event_].id;
       const auto at = jobs_.find(id);
+      if (at != jobs_.end() && events_[next_event_].why && !at->second.copies.empty())
+        fork_copies(at->second, std::exchange(at->second.copies, {}), events_[next_event_].row);
+      event& e = events_[next_event_];
       if (at == jobs_.end()) {  // cancelled by a callback
         ++next_event_;
       } else if (!e.why) {
@@ -244,25 +265,30 @@ class engine {
                  {errc::out_of_range, "sampled token", token, 0, std::int64_t{model_->vocabulary()} - 1});
     }
     j.g.prompt.push_back(token);
-    static_cast<void>(scheduler_.token(id));
+    if (!std::exchange(j.forked, false)) {
+      static_cast<void>(scheduler_.token(id));
+    } else if (j.g.max_new_tokens > 1) {
+      if (const status queued = enqueue(id, j); !queued) return ++next_event_, end(id, ending::failed, queued);
+    }
     e.drawn = true;
     if (j.g.on_token) j.g.on_token(id, token);
   }
   void end(request_id id, ending how, const status& why) {
     auto node = jobs_.extract(id);
     if (!node) return;
-    const job& j = node.mapped();
+    job& j = node.mapped();
     ended_.push_back(std::move(node));
+    memory_.forget(id, j);  // a fork that waited
+    memory_.left(j);
+    promote(std::move(j.copies));
     if (j.g.on_done) j.g.on_done(id, {how, why, j.generated()});
   }
-
-  using job_map = std::unordered_map<request_id, job>;
 
   M* model_;
   Store* store_;
   job_map jobs_;
-  cache cache_;
-  schedule::scheduler<cache, P> scheduler_;
+  sequences<Store> memory_;
+  schedule::scheduler<sequences<Store>, P> scheduler_;
   std::vector<float> logits_;  ///< [seats][vocabulary]
   std::vector<model_input> inputs_;
   std::vector<request_id> ids_;  ///< whose inputs
@@ -275,7 +301,7 @@ class engine {
   bool stepping_ = false;
 
  public:
-  using scheduler_type = schedule::scheduler<cache, P>;
+  using scheduler_type = schedule::scheduler<sequences<Store>, P>;
   /// Counters, limits, policy and refusals. Not to be stepped or submitted to from outside.
   const scheduler_type& scheduling() const noexcept { return scheduler_; }
 };

@@ -27,7 +27,7 @@ struct result {
 /// generation; they may submit and cancel, but not step. One that throws loses nothing: the exception leaves run_step,
 /// and the next run_step goes on where it stood.
 struct generation {
-  std::vector<std::int32_t> prompt;  ///< 1 token and more, each in [0, vocabulary)
+  std::vector<std::int32_t> prompt{};  ///< 1 token and more, each in [0, vocabulary)
   std::uint32_t max_new_tokens = 1;
   std::vector<std::int32_t> stop{};  ///< tokens that end the text; they are not delivered
   /// The next token from logits [vocabulary] and what was generated so far; empty: the largest logit, the first of
@@ -39,6 +39,13 @@ struct generation {
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
   double deadline = std::numeric_limits<double>::infinity();
+  std::uint32_t group = 0;          ///< texts whose first `shared_tokens` tokens are the same, planned ahead; 0: none
+  std::uint64_t rank = 0;           ///< place in the planned order
+  std::uint32_t shared_tokens = 0;  ///< kept, where the store remembers prefixes, while any text of the group lives
+  /// Another continuation of the prompt of this live request (0: none), which must not be computed yet; `prompt` is not
+  /// looked at, and max_new_tokens is at most the other's. The prompt is computed once: where the store can fork, each
+  /// text goes on from the same rows, and all draw their first token from the same logits.
+  request_id beside = 0;
 };
 
 /// The index of the largest logit, the first of equals; -1 when there is none (all NaN).

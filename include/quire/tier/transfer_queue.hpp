@@ -68,15 +68,17 @@ class transfer_queue {
   bool idle() const noexcept { return used_ == 0; }
   const transfer_counts& counts(lane way) const noexcept { return counts_[index(way)]; }
 
-  /// Queues all pieces or none. fails: out_of_range (no pieces, more than `room`, no such slot).
+  /// Queues all pieces or none. fails: out_of_range (no pieces, more than `room`, no such slot, a slot copied onto itself).
   status push(std::span<const piece> pieces, urgency how, std::uint32_t& transfer) noexcept {
     if (pieces.empty() || pieces.size() > room())
       return {errc::out_of_range, "pieces of a transfer", static_cast<std::int64_t>(pieces.size()), 1, room()};
-    for (const piece& p : pieces)
+    for (const piece& p : pieces) {
+      if (p.from == p.to) return {errc::out_of_range, "places of a piece", 1, 2, 2};
       for (const place at : {p.from, p.to}) {
         if (at.pool >= turns_.size()) return {errc::out_of_range, "pool", at.pool, 0, static_cast<std::int64_t>(turns_.size()) - 1};
         if (at.slot >= turns_[at.pool].size()) return {errc::out_of_range, "slot", at.slot, 0, static_cast<std::int64_t>(turns_[at.pool].size()) - 1};
       }
+    }
     transfer = std::exchange(free_transfer_, transfers_[free_transfer_].next);
     transfers_[transfer] = {static_cast<std::uint32_t>(pieces.size()), none};
     for (const piece& p : pieces) {

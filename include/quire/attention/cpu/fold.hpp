@@ -53,13 +53,14 @@ class piece_folder {
     layout_scratch(p, rows, scratch, this);
   }
 
-  /// Takes the item's queries: q row of token i and head h at q + i·ldq + h·dim_k.
-  void begin(const work_item& item, std::uint32_t sequence, std::uint32_t layer, const kv::head_view& head, const float* q, std::size_t ldq) noexcept {
+  /// Takes the item's queries: q row of token i and head h at row_of(i) + h·dim_k.
+  template <class RowOf>
+  void begin(const work_item& item, std::uint32_t sequence, std::uint32_t layer, const kv::head_view& head, RowOf&& row_of) noexcept {
     item_ = item, sequence_ = sequence, layer_ = layer, head_ = &head;
     rows_ = item.count * p_.group();
     const float scale = p_.scale_or_default();
     for (std::uint32_t r = 0; r < rows_; ++r) {
-      const float* from = q + (r / p_.group()) * ldq + (item.head * p_.group() + r % p_.group()) * p_.dim_k;
+      const float* from = row_of(r / p_.group()) + (item.head * p_.group() + r % p_.group()) * p_.dim_k;
       for (std::uint32_t i = 0; i < p_.dim_k; ++i) q_[0][r * p_.dim_k + i] = from[i] * scale;
     }
     each_form([&](std::uint8_t form, const auto& pair) {
