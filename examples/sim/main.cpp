@@ -135,6 +135,12 @@ int run(int argc, char** argv) {
   add_prefixes(app, prefixes_o);
   add_serve(app, serve_o);
   add_capacity(app, capacity_o);
+  if (argc > 1 && argv[1][0] != '-') {
+    std::string commands;
+    bool known = false;
+    for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name(), known |= c->get_name() == argv[1];
+    if (!known) throw bad_input(legible(argv[1]) + " is no command, allowed " + commands);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {

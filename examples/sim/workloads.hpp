@@ -11,14 +11,14 @@
 namespace quire_sim {
 
 struct workload_options {
-  std::string trace;                 ///< file; or `sharegpt`, `arxiv`: lengths with the quantiles of those data sets
+  std::string trace{};               ///< file; or `sharegpt`, `arxiv`: lengths with the quantiles of those data sets
   double rate = 0;                   ///< requests a second; 0: the trace's own times
   double cv = 1;
   std::uint32_t requests = 0;        ///< 0: all of a trace with times, else 1000
   std::uint32_t most_tokens = 0;     ///< longer requests are left out; 0: none
   bool turns = false;                ///< conversations
   double mean_turns = 5.5;
-  std::string grid;                  ///< PROMPTS,DEGREE,PREFIX,TAIL,OUTPUT; several with ';' make one pile
+  std::string grid{};                ///< PROMPTS,DEGREE,PREFIX,TAIL,OUTPUT; several with ';' make one pile
   bool pile = false;                 ///< all requests are there at time 0
   std::uint32_t tenants = 1;         ///< the first sends half of all requests, the others the rest alike
   double first_token = 0;            ///< sets deadlines, if above 0

@@ -2,22 +2,17 @@
 #include "sim/costs.hpp"
 
 #include <cmath>
-#include <fstream>
 
 #include "catch.hpp"
 #include "quire/serve/simulate/profiles.hpp"
 #include "sim/error.hpp"
 #include "trace_file.hpp"
+#include "written_file.hpp"
 
 using namespace quire_sim;
 namespace sim = quire::serve::simulate;
 
 namespace {
-std::string write(const std::string& name, const std::string& text) {
-  const auto path = (std::filesystem::temp_directory_path() / ("quire_sim_" + name)).string();
-  std::ofstream(path) << text;
-  return path;
-}
 std::string refusal(const std::string& name) {
   try {
     static_cast<void>(make_cost(name, {}, "--cost-model"));
@@ -46,18 +41,18 @@ TEST_CASE("machines and fits are found by name, and copies of a model stand on t
 
 TEST_CASE("a profile of one layer becomes a table of the model, its steps kept, other workers and embeddings left out") {
   const std::string head = "time_stats.emb.median,time_stats.mlp.median,time_stats.mlp.max,time_stats.add.median,n_head,n_kv_head,n_embd,num_tokens,num_tensor_parallel_workers\n";
-  const std::string path = write("profile.csv", head + "9,1.5,7,0.5,32,8,4096,256,1\n9,2,7,0.5,32,8,4096,264,1\n9,7,7,7,32,8,4096,256,2\n9,1,7,0.5,32,8,4096,8,1\n");
-  const cost_model m = make_cost("vidur:" + path, {.layers = 10}, "--cost-model");
+  const written_file file(head + "9,1.5,7,0.5,32,8,4096,256,1\n9,2,7,0.5,32,8,4096,264,1\n9,7,7,7,32,8,4096,256,2\n9,1,7,0.5,32,8,4096,8,1\n");
+  const cost_model m = make_cost("vidur:" + file.path(), {.layers = 10}, "--cost-model");
   const auto at = [&](std::uint32_t n) { return m.seconds({.prefill_tokens = n}); };
   REQUIRE(at(256) == Approx(1e-3 + 20e-3));
   REQUIRE(at(257) == Approx(1e-3 + 25e-3));
   REQUIRE(at(3) == Approx(1e-3 + 15e-3));
   REQUIRE(m.row_bytes == 2 * 2 * 8 * 128 * 10);
   REQUIRE(m.seconds(decodes(8, 1000)) - at(8) == Approx(8000 * 40960 / 1.2e12));
-  REQUIRE_THAT(refusal("vidur:" + path + "x"), Catch::Contains("can't be opened"));
-  REQUIRE_THAT(refusal("vidur:" + write("columns.csv", "a,b\n1,2\n")), Catch::Contains("no column num_tokens"));
-  REQUIRE_THAT(refusal("vidur:" + write("number.csv", head + "9,ten,7,0.5,32,8,4096,256,1\n")), Catch::Contains("line 2") && Catch::Contains("time_stats.mlp.median is 'ten'"));
-  REQUIRE_THAT(refusal("vidur:" + write("nobody.csv", head + "9,1,7,0.5,32,8,4096,256,2\n")), Catch::Contains("num_tensor_parallel_workers 1"));
+  REQUIRE_THAT(refusal("vidur:" + file.path() + "x"), Catch::Contains("can't be opened"));
+  REQUIRE_THAT(refusal("vidur:" + written_file("a,b\n1,2\n").path()), Catch::Contains("no column num_tokens"));
+  REQUIRE_THAT(refusal("vidur:" + written_file(head + "9,ten,7,0.5,32,8,4096,256,1\n").path()), Catch::Contains("line 2") && Catch::Contains("time_stats.mlp.median is 'ten'"));
+  REQUIRE_THAT(refusal("vidur:" + written_file(head + "9,1,7,0.5,32,8,4096,256,2\n").path()), Catch::Contains("num_tensor_parallel_workers 1"));
 }
 
 TEST_CASE("what quire-lm bench measured gives the costs back that it was made of") {
@@ -70,16 +65,16 @@ TEST_CASE("what quire-lm bench measured gives the costs back that it was made of
       std::snprintf(line, sizeof line, R"({"kv":"bf16","depth":%d,"batch":%d,"decode_tokens_per_second":%.12g,"prefill_tokens_per_second":%.12g})", depth, batch, decode, prefill);
       rows += (rows.empty() ? "" : ",") + std::string(line);
     }
-  const std::string path = write("bench.json", R"({"prompt":64,"tokens":8,"rows":[)" + rows + "]}");
-  const cost_model m = make_cost("bench:" + path, {}, "--cost-model");
+  const written_file file(R"({"prompt":64,"tokens":8,"rows":[)" + rows + "]}");
+  const cost_model m = make_cost("bench:" + file.path(), {}, "--cost-model");
   for (const std::uint32_t n : {1u, 3u, 40u})
     for (const std::uint64_t ctx : {10u, 2000u}) REQUIRE(m.seconds(decodes(n, ctx)) == Approx(step + n * sequence + static_cast<double>(n * ctx) * row));
   sim::work chunk;
   chunk.prefill(128, 1000);
   REQUIRE(m.seconds(chunk) == Approx(step + 128 * token + 128 * 1064.0 * pair));
-  REQUIRE_THAT(refusal("bench:" + write("one.json", R"({"prompt":64,"tokens":8,"rows":[{"kv":"a","depth":0,"batch":1,"decode_tokens_per_second":1,"prefill_tokens_per_second":1}]})")), Catch::Contains("1 depths and 1 batches"));
-  REQUIRE_THAT(refusal("bench:" + write("list.json", "[]")), Catch::Contains("no JSON object"));
-  REQUIRE_THAT(refusal("bench:" + write("field.json", R"({"prompt":"x","tokens":8,"rows":[]})")), Catch::Contains("prompt"));
+  REQUIRE_THAT(refusal("bench:" + written_file(R"({"prompt":64,"tokens":8,"rows":[{"kv":"a","depth":0,"batch":1,"decode_tokens_per_second":1,"prefill_tokens_per_second":1}]})").path()), Catch::Contains("1 depths and 1 batches"));
+  REQUIRE_THAT(refusal("bench:" + written_file("[]").path()), Catch::Contains("no JSON object"));
+  REQUIRE_THAT(refusal("bench:" + written_file(R"({"prompt":"x","tokens":8,"rows":[]})").path()), Catch::Contains("prompt"));
 }
 
 TEST_CASE("the public profile and the table in the library are the same machine") {

@@ -2,21 +2,15 @@
 #include "sim/workloads.hpp"
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 
 #include "catch.hpp"
 #include "sim/error.hpp"
+#include "written_file.hpp"
 
 using namespace quire_sim;
 namespace sim = quire::serve::simulate;
 
 namespace {
-std::string write(const std::string& name, const std::string& text) {
-  const auto path = (std::filesystem::temp_directory_path() / ("quire_sim_" + name)).string();
-  std::ofstream(path) << text;
-  return path;
-}
 std::string refusal(const workload_options& o) {
   try {
     static_cast<void>(make_workload(o));
@@ -49,25 +43,25 @@ TEST_CASE("synthetic lengths have the data sets' quantiles and stay in their lim
 }
 
 TEST_CASE("a timed trace keeps its times, or its rate is changed and nothing else") {
-  const std::string path = write("azure.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00.0,10,2\n2023-11-16 18:00:04.0,20,3\n2023-11-16 18:00:08.0,30,4\n");
-  const sim::workload w = make_workload({.trace = path}).work;
+  const written_file file("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00.0,10,2\n2023-11-16 18:00:04.0,20,3\n2023-11-16 18:00:08.0,30,4\n");
+  const sim::workload w = make_workload({.trace = file.path()}).work;
   REQUIRE(w.jobs.size() == 3);
   REQUIRE(w.jobs[1].request.arrival == 4);
   REQUIRE(w.jobs[2].request.prompt_tokens == 30);
-  REQUIRE(make_workload({.trace = path, .requests = 2}).work.jobs.size() == 2);
-  REQUIRE(make_workload({.trace = path, .pile = true}).work.jobs[2].request.arrival == 0);
-  REQUIRE(make_workload({.trace = path, .rate = 1, .requests = 50}).work.jobs.size() == 50);  // lengths alone
-  REQUIRE(make_workload({.trace = path, .most_tokens = 30}).work.jobs.size() == 2);
-  REQUIRE_THAT(refusal({.trace = path, .most_tokens = 5}), Catch::Contains("--most-tokens is 5"));
+  REQUIRE(make_workload({.trace = file.path(), .requests = 2}).work.jobs.size() == 2);
+  REQUIRE(make_workload({.trace = file.path(), .pile = true}).work.jobs[2].request.arrival == 0);
+  REQUIRE(make_workload({.trace = file.path(), .rate = 1, .requests = 50}).work.jobs.size() == 50);  // lengths alone
+  REQUIRE(make_workload({.trace = file.path(), .most_tokens = 30}).work.jobs.size() == 2);
+  REQUIRE_THAT(refusal({.trace = file.path(), .most_tokens = 5}), Catch::Contains("--most-tokens is 5"));
 }
 
 TEST_CASE("a trace with blocks shares what it names") {
-  const std::string path = write("mooncake.jsonl", R"({"timestamp":0,"input_length":1024,"output_length":4,"hash_ids":[5,6]})" "\n" R"({"timestamp":2000,"input_length":1000,"output_length":4,"hash_ids":[5,7]})" "\n");
-  const sim::workload w = make_workload({.trace = path}).work;
+  const written_file file(R"({"timestamp":0,"input_length":1024,"output_length":4,"hash_ids":[5,6]})" "\n" R"({"timestamp":2000,"input_length":1000,"output_length":4,"hash_ids":[5,7]})" "\n");
+  const sim::workload w = make_workload({.trace = file.path()}).work;
   REQUIRE(w.block_tokens == 512);
   REQUIRE(w.jobs[1].request.arrival == 2);
   for (std::uint32_t i = 0; i < 62; ++i) REQUIRE((w.block(w.jobs[0], i, 16) == w.block(w.jobs[1], i, 16)) == (i < 32));
-  const sim::workload fast = make_workload({.trace = path, .rate = 10}).work;
+  const sim::workload fast = make_workload({.trace = file.path(), .rate = 10}).work;
   REQUIRE(fast.jobs[1].request.arrival == Approx(0.2));
 }
 
