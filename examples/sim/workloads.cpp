@@ -72,8 +72,8 @@ std::vector<sim::lengths> synthetic_lengths(const std::string& name) {
   for (std::uint32_t i = 0; i < n; ++i) {
     const double p = (i + 0.5) / n, q = ((i * 797u) % n + 0.5) / n;  // 797 is prime to 2048: prompts and answers as good as independent
     const double prompt = chat ? law(1730, 5696, p) : law(2730, 3702, p), output = chat ? law(415, 834, q) : law(167, 372, q);
-    const auto a = static_cast<std::uint32_t>(std::clamp(prompt, 1.0, most - 2.0));
-    out.push_back({a, std::min(static_cast<std::uint32_t>(std::max(output, 1.0)), most - a)});
+    const auto answer = static_cast<std::uint32_t>(std::clamp(output, 1.0, most - 1.0));
+    out.push_back({static_cast<std::uint32_t>(std::clamp(prompt, 1.0, static_cast<double>(most - answer))), answer});
   }
   return out;
 }
