@@ -51,6 +51,7 @@ void add_common(CLI::App& c, serve_options& o) {
   c.add_option("--cv", o.workload.cv, "Spread of the time between arrivals: 1 Poisson (default), 0 a beat, above 1 bursts (gamma)")->check(real("0 to 100", 0, 100, false))->type_name("C");
   c.add_option("--most-tokens", o.workload.most_tokens, "Leave out requests with more tokens, prompt and output")->check(whole(2, most_tokens))->type_name("N");
   c.add_option("--tenants", o.workload.tenants, "Tenants: the first sends half of the requests, the others the rest (default: 1)")->check(whole(1, 4096))->type_name("N");
+  c.add_option("--classes", o.workload.classes, "Priorities, drawn for each request, for --order priority (default: 1)")->check(whole(1, 1 << 20))->type_name("N");
   c.add_option("--seed", o.workload.seed, "Of lengths, arrivals and priorities (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
   c.add_option("--slo-ttft", o.first_token, "Service level: seconds to the first token")->check(real("above 0 to 1e6", 0, 1e6, true))->type_name("S");
   c.add_option("--slo-tbt", o.gap, "Service level: seconds between tokens")->check(real("above 0 to 1e6", 0, 1e6, true))->type_name("S");

@@ -122,6 +122,7 @@ named_workload make_workload(const workload_options& o) {
   for (sim::job& j : w.jobs) {
     if (o.pile) j.request.arrival = 0;
     if (o.tenants > 1 && !o.turns) j.request.tenant = d.unit() < 0.5 ? 0 : 1 + static_cast<std::uint32_t>(d.below(o.tenants - 1));
+    if (o.classes > 1) j.request.priority = static_cast<std::int32_t>(d.below(o.classes));
     if (o.first_token > 0 && !o.turns) j.request.deadline = j.request.arrival + o.first_token;
   }
   return out;

@@ -21,6 +21,7 @@ struct workload_options {
   std::string grid{};                ///< PROMPTS,DEGREE,PREFIX,TAIL,OUTPUT; several with ';' make one pile
   bool pile = false;                 ///< all requests are there at time 0
   std::uint32_t tenants = 1;         ///< the first sends half of all requests, the others the rest alike
+  std::uint32_t classes = 1;         ///< of priority, drawn for each request
   double first_token = 0;            ///< sets deadlines, if above 0
   std::uint64_t seed = 0;
 };

@@ -89,11 +89,13 @@ TEST_CASE("what is missing is named") {
 }
 
 TEST_CASE("tenants: the first sends about half; deadlines follow arrivals") {
-  const sim::workload w = make_workload({.trace = "sharegpt", .rate = 1, .requests = 4000, .tenants = 5, .first_token = 3}).work;
+  const sim::workload w = make_workload({.trace = "sharegpt", .rate = 1, .requests = 4000, .tenants = 5, .classes = 3, .first_token = 3}).work;
   std::uint32_t count[5]{};
   for (const sim::job& j : w.jobs) {
     ++count[j.request.tenant];
     REQUIRE(j.request.deadline == j.request.arrival + 3);
+    REQUIRE(j.request.priority >= 0);
+    REQUIRE(j.request.priority < 3);
   }
   REQUIRE(count[0] == Approx(2000).epsilon(0.05));
   for (int t = 1; t < 5; ++t) REQUIRE(count[t] == Approx(500).epsilon(0.15));
