@@ -138,6 +138,7 @@
 #include "serve/simulate/profiles.hpp"
 #include "serve/simulate/random.hpp"
 #include "serve/simulate/run.hpp"
+#include "serve/simulate/simulated_memory.hpp"
 #include "serve/simulate/swapped_memory.hpp"
 #include "serve/simulate/workload.hpp"
 #include "serve/store.hpp"

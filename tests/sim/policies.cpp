@@ -24,7 +24,7 @@ TEST_CASE("policies have names of their own and point at models that exist") {
   }
 }
 
-TEST_CASE("engines' names stand for policies; an unknown one lists what there is") {
+TEST_CASE("engines' names stand for policies, an unknown one lists what there is") {
   REQUIRE(find_policy("vllm", "--policy").batching == "prefill-first");
   REQUIRE(find_policy("sarathi", "--policy").batching == "chunked");
   REQUIRE(find_policy("fastswitch", "--policy").reuse);

@@ -88,7 +88,7 @@ TEST_CASE("what is missing is named") {
   REQUIRE_THAT(refusal({.trace = "/nowhere/at/all"}), Catch::Contains("can't be opened"));
 }
 
-TEST_CASE("tenants: the first sends about half; deadlines follow arrivals") {
+TEST_CASE("tenants: the first sends about half, and deadlines follow arrivals") {
   const sim::workload w = make_workload({.trace = "sharegpt", .rate = 1, .requests = 4000, .tenants = 5, .classes = 3, .first_token = 3}).work;
   std::uint32_t count[5]{};
   for (const sim::job& j : w.jobs) {

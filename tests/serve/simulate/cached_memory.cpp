@@ -7,7 +7,6 @@
 using namespace quire;
 using namespace quire::serve::simulate;
 
-static_assert(SimulatedMemory<cached_memory>);
 static_assert(schedule::AdmittingMemory<cached_memory> && schedule::ResidentMemory<cached_memory> &&
               schedule::PreemptingMemory<cached_memory> && schedule::BoundedMemory<cached_memory> && schedule::CountedMemory<cached_memory>);
 

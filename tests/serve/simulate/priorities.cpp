@@ -39,7 +39,7 @@ TEST_CASE("markov tenants stay in their class with the given probability, indepe
   REQUIRE(stay_share(priority_pattern::kind::independent) == Approx(0.5).margin(0.01));
 }
 
-TEST_CASE("the drawn order puts urgent tenants first and evicts them last; both follow the pattern") {
+TEST_CASE("the drawn order puts urgent tenants first and evicts them last as the pattern goes") {
   priority_pattern p(8, {.frequency = 1, .seed = 4});
   const drawn_order order{&p};
   const drawn_victim victim{&p};

@@ -122,6 +122,20 @@ TEST_CASE("rows a group shares are read once in a step, if the kernel folds them
   REQUIRE(read[0] == 3 * (17 + 18) - 2 * 2 * 12);
 }
 
+TEST_CASE("one seat and requests of one step are an M/D/1 queue: the mean wait is the known one") {
+  constexpr lengths one[] = {{1, 1}};
+  constexpr double service = 0.1;
+  for (const double rate : {2.0, 5.0, 8.0}) {
+    const workload w = open_loop(one, 60000, {.per_second = rate}, 7);
+    cached_memory memory(w, {.rows = 1024, .cache = false});
+    sch::scheduler sched(memory, chunked{}, {.max_running = 1, .max_requests = 60000});
+    const report r = run(sched, memory, w, fitted_cost{{.base = service}, {}});
+    const double rho = rate * service;
+    CAPTURE(rate);
+    REQUIRE(r.delay.mean() == Approx(rho * service / (2 * (1 - rho))).epsilon(0.04));
+  }
+}
+
 TEST_CASE("a request that can never fit fails and holds nobody up") {
   report r = simulate_on(make({at(0, 500, 1), at(0, 10, 1)}), chunked{}, one_second, {.rows = 64});
   REQUIRE(r.failed == 1);

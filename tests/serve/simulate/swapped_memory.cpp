@@ -8,7 +8,6 @@ using namespace quire;
 using namespace quire::serve::simulate;
 using schedule::preemption_kind;
 
-static_assert(SimulatedMemory<swapped_memory>);
 static_assert(schedule::ReadyMemory<swapped_memory> && schedule::PreemptingMemory<swapped_memory> && schedule::LeavingMemory<swapped_memory>);
 
 namespace {
@@ -113,7 +112,7 @@ TEST_CASE("with overlap blocks leave and rows arrive while steps go on") {
   REQUIRE(m.consistent());
 }
 
-TEST_CASE("a sequence that loses its blocks before its rows have arrived keeps the host's copy; its blocks stay until the copy ends") {
+TEST_CASE("a sequence that loses its blocks before its rows have arrived keeps the host's copy, and its blocks stay until the copy ends") {
   const workload w = texts(1);
   swapped_memory_options o = small();
   o.overlap = true;

@@ -9,36 +9,43 @@
 #include "../../core/status.hpp"
 #include "../../schedule/id_table.hpp"
 #include "../../schedule/memory.hpp"
+#include "simulated_memory.hpp"
 #include "workload.hpp"
 
 namespace quire::inline v0::serve::simulate {
 
 /// How `cached_memory` treats rows. Unit: rows, unless said.
 struct cached_memory_options {
-  std::uint32_t rows = 1u << 16;      ///< of the whole memory, rounded down to blocks
-  std::uint32_t block = 16;           ///< rows of one; divides the workload's block_tokens
-  bool cache = true;                  ///< full blocks stay after release, found by name, least recently used evicted
-  bool pin_groups = false;            ///< a group's shared blocks stay until its last request has finished
+  std::uint32_t rows = 1u << 16;         ///< of the whole memory, rounded down to blocks
+  std::uint32_t block = 16;              ///< rows of one; divides the workload's block_tokens
+  bool cache = true;                     ///< full blocks stay after release, found by name, least recently used evicted
+  bool pin_groups = false;               ///< a group's shared blocks stay until its last request has finished
   std::uint32_t wait_for = 0xffffffffu;  ///< admission waits for another's computation that saves at least so many rows
 };
 
 /// What became of rows. Unit: rows, unless said.
 struct cached_memory_counters {
-  std::uint64_t hit = 0;               ///< found at admission
-  std::uint64_t evicted = 0;           ///< blocks taken from the cache
-  std::uint64_t evicted_pins = 0;      ///< blocks of open groups among them: only when nothing else was left
-  std::uint64_t waits = 0;             ///< admissions put off because another request computes what this one needs
-  std::uint64_t most_held = 0;         ///< blocks in use by requests or groups at once
+  std::uint64_t hit = 0;           ///< found at admission
+  std::uint64_t evicted = 0;       ///< blocks taken from the cache
+  std::uint64_t evicted_pins = 0;  ///< blocks of open groups among them: only when nothing else was left
+  std::uint64_t waits = 0;         ///< admissions put off because another request computes what this one needs
+  std::uint64_t most_held = 0;     ///< blocks in use by requests or groups at once
 };
 
-/// The memory of a simulated machine: it counts blocks and knows their names, but holds no bytes. Requests reserve rows;
-/// with a cache, full blocks are found again by name by whoever needs the same rows (RadixAttention on block names).
-/// cost: O(blocks of the request) at admission and release, O(1) amortised else. from: SGLang (arXiv:2312.07104), BatchLLM
-/// (arXiv:2412.03594) for the pins; test: tests/serve/simulate/cached_memory.cpp
+/// The memory of a simulated machine: it counts blocks and knows their names, but holds no bytes. Requests reserve
+/// rows; with a cache, full blocks are found again by name by whoever needs the same rows (RadixAttention on block
+/// names). cost: O(blocks of the request) at admission and release, O(1) amortised else. from: SGLang
+/// (arXiv:2312.07104), BatchLLM (arXiv:2412.03594) for the pins; test: tests/serve/simulate/cached_memory.cpp
 class cached_memory {
  public:
   cached_memory(const workload& w, cached_memory_options o)
-      : workload_(&w), o_(o), total_(o.rows / o.block), free_(total_), index_(total_), flying_(total_), sequences_(w.jobs.size()) {
+      : workload_(&w),
+        o_(o),
+        total_(o.rows / o.block),
+        free_(total_),
+        index_(total_),
+        flying_(total_),
+        sequences_(w.jobs.size()) {
     for (const job& j : w.jobs) {
       if (j.request.group >= groups_.size()) groups_.resize(j.request.group + 1);
       ++groups_[j.request.group].open;
@@ -83,8 +90,7 @@ class cached_memory {
     sequence& s = sequences_[id];
     const std::uint32_t want = blocks_of(std::uint64_t{s.rows} + rows) - static_cast<std::uint32_t>(s.blocks.size());
     const bool alone = holding_ == (s.blocks.empty() ? 0u : 1u);
-    if (want > free_ && !evict(want - free_, alone))
-      return {errc::out_of_pages, "blocks", want, 0, free_ + unused_};
+    if (want > free_ && !evict(want - free_, alone)) return {errc::out_of_pages, "blocks", want, 0, free_ + unused_};
     free_ -= want;
     s.rows += rows;
     holding_ += s.blocks.empty() && want != 0;
@@ -117,7 +123,8 @@ class cached_memory {
     s.known = std::max(s.known, rows + 1);
     if (!o_.cache) return;
     const job& j = workload_->jobs[id];
-    for (const std::uint32_t full = rows / o_.block; s.named < full; ++s.named) publish(static_cast<std::uint32_t>(id), j, s.named);
+    for (const std::uint32_t full = rows / o_.block; s.named < full; ++s.named)
+      publish(static_cast<std::uint32_t>(id), j, s.named);
   }
 
   const cached_memory_counters& counters() const noexcept { return counters_; }
@@ -153,7 +160,9 @@ class cached_memory {
     std::vector<std::uint32_t> pinned;
   };
 
-  std::uint32_t blocks_of(std::uint64_t rows) const noexcept { return static_cast<std::uint32_t>((rows + o_.block - 1) / o_.block); }
+  std::uint32_t blocks_of(std::uint64_t rows) const noexcept {
+    return static_cast<std::uint32_t>((rows + o_.block - 1) / o_.block);
+  }
   std::uint64_t name(const job& j, std::uint32_t i) const noexcept { return workload_->block(j, i, o_.block); }
 
   std::uint32_t leading(const job& j, std::uint32_t most) const noexcept {
@@ -227,7 +236,8 @@ class cached_memory {
     s.rows = s.named = s.announced = 0;
   }
   bool evict(std::uint32_t count, bool alone) {
-    if (count > unused_ && !(alone && unpin_some(count))) return false;  // nothing but pins in the way: waiting won't help
+    if (count > unused_ && !(alone && unpin_some(count)))
+      return false;  // nothing but pins in the way: waiting won't help
     for (; count > 0; --count) {
       const std::uint32_t e = oldest_;
       unlink(e);
@@ -274,5 +284,6 @@ class cached_memory {
   std::vector<group> groups_;
   cached_memory_counters counters_{};
 };
+static_assert(SimulatedMemory<cached_memory>);
 
 }  // namespace quire::inline v0::serve::simulate

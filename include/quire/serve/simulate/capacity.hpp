@@ -26,7 +26,7 @@ struct capacity_options {
 };
 
 struct capacity_result {
-  double per_second = 0;  ///< the largest rate that held; 0 when none did
+  double per_second = 0;                                     ///< the largest rate that held; 0 when none did
   double refused = std::numeric_limits<double>::infinity();  ///< the smallest that did not
   trial_result at{};
   std::uint32_t trials = 0;

@@ -8,10 +8,10 @@
 
 namespace quire::inline v0::serve::simulate {
 
-/// When batches of equal copies land on a link with one issuing thread and a direction each way: what tier::virtual_link
-/// answers copy by copy, for a whole batch at once and without keeping its copies. Launches of later copies overlap the
-/// bytes of earlier ones, so n copies of s seconds take max(n·launch + s, launch + n·s) on an idle link. Seconds.
-/// cost: arithmetic only. test: tests/serve/simulate/copy_engine.cpp
+/// When batches of equal copies land on a link with one issuing thread and a direction each way: what
+/// tier::virtual_link answers copy by copy, for a whole batch at once and without keeping its copies. Launches of later
+/// copies overlap the bytes of earlier ones, so n copies of s seconds take max(n·launch + s, launch + n·s) on an idle
+/// link. Seconds. cost: arithmetic only. test: tests/serve/simulate/copy_engine.cpp
 class copy_engine {
  public:
   struct options {

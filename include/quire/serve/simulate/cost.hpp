@@ -31,7 +31,8 @@ struct work {
 /// Seconds of one step. A pure function of the work; never negative.
 template <class C>
 concept CostModel = requires(const C c, const work& w) {
-  { c.seconds(w) } noexcept -> std::same_as<double>;
+  { c.seconds(w) }
+  noexcept->std::same_as<double>;
 };
 
 /// A measured time of all linear operations of a model for a number of tokens.

@@ -20,7 +20,8 @@ inline double jain_index(std::span<const double> x) noexcept {
 
 /// The largest difference in service that two tenants got over any stretch of time in which both had requests waiting.
 /// A fair scheduler bounds it by a constant; first come, first served does not.
-/// cost: `note` O(tenants^2) in backlogged tenants. from: VTC (arXiv:2401.00588); test: tests/serve/simulate/fairness.cpp
+/// cost: `note` O(tenants^2) in backlogged tenants. from: VTC (arXiv:2401.00588); test:
+/// tests/serve/simulate/fairness.cpp
 class service_gap {
  public:
   explicit service_gap(std::uint32_t tenants)

@@ -69,8 +69,8 @@ class moments {
 /// When things happened to one request. Seconds; negative: not yet.
 struct lifeline {
   double arrived = -1, scheduled = -1, first_token = -1, last_token = -1, finished = -1;
-  double longest_gap = 0;     ///< between two of its tokens
-  double preempted_for = 0;   ///< without pages after it had some, summed
+  double longest_gap = 0;    ///< between two of its tokens
+  double preempted_for = 0;  ///< without pages after it had some, summed
   std::uint32_t tokens = 0;
   std::uint32_t preemptions = 0;
   bool failed = false;
@@ -103,8 +103,8 @@ struct report {
   samples first_token, gap, delay, latency;  ///< delay: arrival to first step
   moments step_tokens, running;
   std::vector<lifeline> lives;  ///< by job
-  double jain = 1;          ///< of the tenants' service
-  double service_gap = 0;   ///< largest difference between two waiting tenants, tokens
+  double jain = 1;              ///< of the tenants' service
+  double service_gap = 0;       ///< largest difference between two waiting tenants, tokens
 
   double output_rate() const noexcept { return makespan > 0 ? static_cast<double>(output_tokens) / makespan : 0; }
   double request_rate() const noexcept { return makespan > 0 ? static_cast<double>(finished) / makespan : 0; }

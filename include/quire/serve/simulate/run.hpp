@@ -14,25 +14,14 @@
 #include "cost.hpp"
 #include "fairness.hpp"
 #include "metrics.hpp"
+#include "simulated_memory.hpp"
 #include "workload.hpp"
 
 namespace quire::inline v0::serve::simulate {
 
-/// A memory that lives in virtual time. Seconds.
-template <class M>
-concept SimulatedMemory = schedule::Memory<M> &&
-    requires(M m, const M cm, double now, schedule::request_id id, std::uint32_t rows) {
-  { m.at(now) } -> std::same_as<void>;                   // time has come to `now`
-  { m.settle() } -> std::same_as<void>;                  // the decisions of a step are made: transfers begin
-  { cm.starts_at(now) } -> std::same_as<double>;         // when that step finds its rows in place
-  { cm.wakes_at() } -> std::same_as<double>;             // when a transfer ends next; +inf: none is under way
-  { m.computed(id, rows) } -> std::same_as<void>;        // rows [0, rows) have been computed
-  { m.ended(id) } -> std::same_as<void>;                 // finished, failed or cancelled, after release
-};
-
 struct run_options {
-  bool fold_shared = true;   ///< decodes of a group read the rows it shares once per step
-  std::uint32_t hints = 0;   ///< requests whose hits are looked up before each step, those that waited longest
+  bool fold_shared = true;  ///< decodes of a group read the rows it shares once per step
+  std::uint32_t hints = 0;  ///< requests whose hits are looked up before each step, those that waited longest
   double until = std::numeric_limits<double>::infinity();  ///< stop after the step that ends past this
   std::uint32_t fair_tenants = 64;  ///< more tenants than this: no service gap, which costs their square per step
   double prompt_weight = 1, output_weight = 2;  ///< of a token of service

@@ -11,6 +11,7 @@
 #include "../../kv/free_runs.hpp"
 #include "../../schedule/memory.hpp"
 #include "copy_engine.hpp"
+#include "simulated_memory.hpp"
 #include "workload.hpp"
 
 namespace quire::inline v0::serve::simulate {
@@ -21,11 +22,12 @@ struct swapped_memory_options {
   std::uint32_t host_rows = 1u << 19;  ///< of the host
   std::uint32_t block = 16;
   std::uint64_t row_bytes = 131072;
-  std::uint32_t pieces = 64;       ///< copies of one run of blocks: layers × 2 where each layer has its own pool, 1 where a block holds all
-  bool groups = false;             ///< blocks of a sequence side by side, adjacent ones copied at once
+  std::uint32_t pieces =
+      64;  ///< copies of one run of blocks: layers × 2 where each layer has its own pool, 1 where a block holds all
+  bool groups = false;              ///< blocks of a sequence side by side, adjacent ones copied at once
   std::uint32_t group_blocks = 64;  ///< of a new group, if the pool has them
-  bool overlap = false;            ///< steps run on while rows move; without it each step waits for all copies
-  bool reuse = false;              ///< the host copy outlives the way back: only rows it lacks are copied out again
+  bool overlap = false;             ///< steps run on while rows move; without it each step waits for all copies
+  bool reuse = false;               ///< the host copy outlives the way back: only rows it lacks are copied out again
   copy_engine::options link{};
 };
 
@@ -39,11 +41,11 @@ struct swapped_memory_counters {
 };
 
 /// A device pool and a host pool of a simulated machine with a link in each direction. A preempted request's rows go to
-/// the host and come back; so do the rows of a conversation between its turns. Counts blocks and copies, holds no bytes.
-/// Without `overlap` a step waits for every copy; with it blocks that leave are free only when their copy has ended, and
-/// a sequence whose rows are on their way is not ready.
-/// cost: O(blocks moved) a swap, O(transfers under way) a step. from: vLLM's swap mode (arXiv:2309.06180), FastSwitch
-/// (arXiv:2411.18424); test: tests/serve/simulate/swapped_memory.cpp
+/// the host and come back; so do the rows of a conversation between its turns. Counts blocks and copies, holds no
+/// bytes. Without `overlap` a step waits for every copy; with it blocks that leave are free only when their copy has
+/// ended, and a sequence whose rows are on their way is not ready. cost: O(blocks moved) a swap, O(transfers under way)
+/// a step. from: vLLM's swap mode (arXiv:2309.06180), FastSwitch (arXiv:2411.18424); test:
+/// tests/serve/simulate/swapped_memory.cpp
 class swapped_memory {
  public:
   swapped_memory(const workload& w, swapped_memory_options o)
@@ -68,7 +70,8 @@ class swapped_memory {
     mirror& m = mirror_of(id);
     s = {};
     const std::uint32_t need = blocks_of(std::max(m.rows + 1, workload_->jobs[id].request.prompt_tokens));
-    if (need + promised_ > device_.free() + leaving_blocks_) return {errc::out_of_pages, "blocks", need, 0, device_.free()};
+    if (need + promised_ > device_.free() + leaving_blocks_)
+      return {errc::out_of_pages, "blocks", need, 0, device_.free()};
     if (need > device_.free()) {
       promised_ += need;  // whoever comes later in this step may not count on the same blocks
       return {errc::not_ready, "blocks that are leaving", need, 0, device_.free()};
@@ -104,7 +107,8 @@ class swapped_memory {
     mirror& m = mirror_of(id);
     m.user = none;
     m.waits = true;
-    if (s.computed != 0 && s.computed <= m.rows) return drop(id), schedule::preemption_kind::swap;  // all is there already
+    if (s.computed != 0 && s.computed <= m.rows)
+      return drop(id), schedule::preemption_kind::swap;  // all is there already
     if (kind == schedule::preemption_kind::swap && send(id)) return kind;
     drop(id);
     return schedule::preemption_kind::recompute;
@@ -152,7 +156,8 @@ class swapped_memory {
     std::uint64_t held = leaving_blocks_, mirrored = 0;
     for (const sequence& s : sequences_) held += s.blocks.size();
     for (const mirror& m : mirrors_) mirrored += m.blocks.size();
-    return device_.check() && host_.check() && held + device_.free() == device_.slots() && mirrored + host_.free() == host_.slots();
+    return device_.check() && host_.check() && held + device_.free() == device_.slots() &&
+           mirrored + host_.free() == host_.slots();
   }
 
  private:
@@ -183,7 +188,9 @@ class swapped_memory {
     for (const job& j : w.jobs) most = std::max(most, j.text);
     return static_cast<std::uint32_t>(most + 1);
   }
-  std::uint32_t blocks_of(std::uint64_t rows) const noexcept { return static_cast<std::uint32_t>((rows + o_.block - 1) / o_.block); }
+  std::uint32_t blocks_of(std::uint64_t rows) const noexcept {
+    return static_cast<std::uint32_t>((rows + o_.block - 1) / o_.block);
+  }
   mirror& mirror_of(schedule::request_id id) noexcept { return mirrors_[workload_->jobs[id].text]; }
 
   status take(schedule::request_id id, std::uint32_t want) {
@@ -234,9 +241,11 @@ class swapped_memory {
     mirror& m = mirror_of(id);
     const std::uint32_t blocks = blocks_of(s.computed), clean = std::min(o_.reuse ? m.rows / o_.block : 0, blocks);
     if (!make_room(m, blocks)) return ++counters_.degraded, false;
-    const std::uint64_t bytes = std::uint64_t{blocks - clean} * o_.block * o_.row_bytes, n = copies(s, m, clean, blocks);
+    const std::uint64_t bytes = std::uint64_t{blocks - clean} * o_.block * o_.row_bytes,
+                        n = copies(s, m, clean, blocks);
     const double ends = copy(copy_engine::way::out, bytes, n);
-    counters_.bytes_out += bytes, counters_.copies_out += n, counters_.blocks_out += blocks - clean, counters_.spared += clean;
+    counters_.bytes_out += bytes, counters_.copies_out += n, counters_.blocks_out += blocks - clean,
+        counters_.spared += clean;
     m.rows = s.computed;
     m.used = ++clock_;
     give_up(id, ends);
@@ -258,7 +267,8 @@ class swapped_memory {
     while (mine.blocks.size() + host_.free() < blocks) {
       mirror* victim = nullptr;
       for (mirror& m : mirrors_) {
-        const bool spare = !m.blocks.empty() && &m != &mine && !m.waits && (m.user == none || sequences_[m.user].ready_at <= now_);
+        const bool spare =
+            !m.blocks.empty() && &m != &mine && !m.waits && (m.user == none || sequences_[m.user].ready_at <= now_);
         if (!spare) continue;
         if (victim == nullptr || (m.user != none) > (victim->user != none) ||
             ((m.user != none) == (victim->user != none) && m.used < victim->used))
@@ -272,7 +282,8 @@ class swapped_memory {
       victim->rows = std::min(victim->rows, static_cast<std::uint32_t>(victim->blocks.size()) * o_.block);
     }
     const auto owner = o_.groups ? static_cast<std::uint32_t>(&mine - mirrors_.data()) : none;
-    while (mine.blocks.size() < blocks) mine.blocks.push_back(host_.acquire(owner, std::max<std::uint32_t>(blocks, o_.group_blocks)));
+    while (mine.blocks.size() < blocks)
+      mine.blocks.push_back(host_.acquire(owner, std::max<std::uint32_t>(blocks, o_.group_blocks)));
     return true;
   }
 
@@ -289,5 +300,6 @@ class swapped_memory {
   double now_ = 0;
   swapped_memory_counters counters_{};
 };
+static_assert(SimulatedMemory<swapped_memory>);
 
 }  // namespace quire::inline v0::serve::simulate

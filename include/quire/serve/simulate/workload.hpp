@@ -45,7 +45,8 @@ struct workload {
   /// Leading rows that another job may have as well, as far as the workload knows.
   std::uint32_t sharable_tokens(const job& j) const noexcept {
     const std::uint64_t named = std::uint64_t{j.blocks} * block_tokens;
-    return std::max(j.shared_tokens, static_cast<std::uint32_t>(std::min<std::uint64_t>(named, j.request.prompt_tokens)));
+    return std::max(j.shared_tokens,
+                    static_cast<std::uint32_t>(std::min<std::uint64_t>(named, j.request.prompt_tokens)));
   }
 
  private:
@@ -79,7 +80,8 @@ inline workload open_loop(std::span<const lengths> from, std::uint32_t count, co
   for (std::uint32_t i = 0; i < count; ++i) {
     at += (a.cv == 0 ? 1.0 : a.cv == 1 ? gaps.exponential(1) : gaps.gamma(1, a.cv)) / a.per_second;
     const lengths n = from[lengths_of.below(from.size())];
-    w.jobs.push_back({.request = {.id = i, .arrival = at, .prompt_tokens = n.prompt, .max_new_tokens = n.output}, .text = i + 1});
+    w.jobs.push_back(
+        {.request = {.id = i, .arrival = at, .prompt_tokens = n.prompt, .max_new_tokens = n.output}, .text = i + 1});
   }
   return w;
 }
@@ -108,13 +110,13 @@ inline workload prefix_grid(const grid& g, std::uint64_t seed) {
   return w;
 }
 
-/// Conversations: each drawn pair of lengths is cut into 1 + geometric turns of equal parts, a turn's prompt is all that
-/// was said before and its share of new text, and the next turn comes a pause after the answer. Turns of a
+/// Conversations: each drawn pair of lengths is cut into 1 + geometric turns of equal parts, a turn's prompt is all
+/// that was said before and its share of new text, and the next turn comes a pause after the answer. Turns of a
 /// conversation follow each other in `jobs`; tenant is the conversation.
 struct conversations {
   std::uint32_t count = 1000;
-  arrivals first{};                            ///< turns
-  double mean_turns = 5.5;                     ///< at least 1
+  arrivals first{};                             ///< turns
+  double mean_turns = 5.5;                      ///< at least 1
   double shortest_pause = 10, mean_pause = 20;  ///< seconds: shortest + exponential, cut at `longest`
   double longest_pause = 30;
   std::uint32_t most_tokens = 8192;  ///< of a conversation; longer ones stop early
@@ -124,7 +126,10 @@ inline workload multi_turn(std::span<const lengths> from, const conversations& c
   workload w;
   double at = 0;
   for (std::uint32_t i = 0; i < c.count; ++i) {
-    at += (c.first.cv == 0 ? 1.0 : c.first.cv == 1 ? gaps.exponential(1) : gaps.gamma(1, c.first.cv)) / c.first.per_second;
+    at += (c.first.cv == 0   ? 1.0
+           : c.first.cv == 1 ? gaps.exponential(1)
+                             : gaps.gamma(1, c.first.cv)) /
+          c.first.per_second;
     const lengths n = from[r.below(from.size())];
     const std::uint32_t turns = 1 + r.geometric(c.mean_turns - 1);
     const std::uint32_t fresh = std::max(1u, n.prompt / turns), answer = std::max(1u, n.output / turns);
