@@ -69,8 +69,10 @@ TEST_CASE("a swapped request comes back with its rows when they have arrived") {
   REQUIRE(b.memory.preempt(1, preemption_kind::swap) == preemption_kind::swap);
   REQUIRE(b.memory.preempt(1, preemption_kind::swap) == preemption_kind::swap);  // found no room at admission: stays where it is
   REQUIRE(b.memory.admit(1).code == errc::not_ready);                           // its pages are still leaving
+  REQUIRE(b.memory.free_tokens() == 16 * 4);
   for (int i = 0; i < 3; ++i) b.store.poll();
   REQUIRE(b.store.free_pages() == 16);
+  REQUIRE(b.memory.free_tokens() == 16 * 4);
   REQUIRE(b.memory.admit(1));
   REQUIRE(b.memory.resident(1) == 9);
   REQUIRE_FALSE(b.memory.ready(1));

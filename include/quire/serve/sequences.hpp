@@ -85,7 +85,11 @@ class sequences {
   }
   status fits(std::uint32_t tokens) requires BoundedStore<Store> { return std::as_const(*store_).fits(tokens); }
   std::uint64_t capacity_tokens() requires CountedStore<Store> { return store_->capacity_tokens(); }
-  std::uint64_t free_tokens() requires CountedStore<Store> { return store_->free_tokens(); }
+  /// What is leaving counts as free: an admission rule that didn't see it would take pages from one request after another.
+  std::uint64_t free_tokens() requires CountedStore<Store> {
+    if constexpr (SwappingStore<Store>) return store_->free_tokens() + store_->leaving_tokens();
+    return store_->free_tokens();
+  }
 
   // for the engine
   /// Rows that a text would find remembered now; a hint.
