@@ -3,6 +3,7 @@
 // the machine refused; 2: something given can't be used.
 #include <CLI/CLI.hpp>
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -68,7 +69,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--max-waiting", o.service.max_waiting, "Texts accepted beyond those; more are told to come again (default: 256)")->check(whole(0, 65536))->type_name("N");
   c.add_option("--max-tokens", o.api.limits.max_tokens, "Tokens a request may ask for (default: 4096)")->check(whole(1, most))->type_name("N");
   c.add_option("--max-n", o.api.limits.n, "Texts of one prompt a request may ask for (default: 8)")->check(whole(1, 128))->type_name("N");
-  c.add_option("--max-body", o.api.body_bytes, "Bytes of a request's body (default: 8388608)")->check(whole(1, std::uint64_t{1} << 30))->type_name("N");
+  c.add_option("--max-body", o.api.body_bytes, "Bytes of a request's body (default: 2097152)")->check(whole(1, std::uint64_t{1} << 30))->type_name("N");
   c.add_option("--max-connections", o.connections, "Connections at a time (default: 256)")->check(whole(1, 4096))->type_name("N");
   c.add_option("--stream-buffer", o.api.stream_capacity, "Updates that may wait for a slow reader of a text (default: 1024)")->check(whole(2, 1 << 20))->type_name("N");
   c.add_option("--stall", o.stall_seconds, "Seconds in which a reader must take something (default: 10)")->check(real("above 0 to 3600", 0, 3600, true))->type_name("S");
@@ -137,6 +138,9 @@ int serve(const server_options& o, const serving_policy& policy, quire_lm::backe
 }
 
 int run(int argc, char** argv) {
+  // Bodies go back to the system when they are done with, and threads share arenas: else memory grows by what each once held.
+  ::mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  ::mallopt(M_ARENA_MAX, 4);
   // Before there are threads, so that all of them leave these to the main one.
   sigset_t signals;
   sigemptyset(&signals);

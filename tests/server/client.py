@@ -347,8 +347,8 @@ def draining():
     assert status == 503 and json.loads(body)["error"]["code"] == "shutting_down", (status, body)
     events = list(stream)
     assert events[-1].choices[0].finish_reason == "length" and len(events) > 50
-    _, said = server.process.communicate(timeout=30)
-    assert server.process.returncode == 0 and "0 texts cut short" in said and "store sound" in said, said
+    status, said = server.ended()
+    assert status == 0 and "0 texts cut short" in said and "store sound" in said, said
 
     server = harness.Server(PROGRAM, MODEL, "--drain", "0.3")
     stream = iter(client_of(server).completions.create(model=server.model, prompt=TIDE, max_tokens=3000, stream=True, extra_body={"ignore_eos": True}))
@@ -362,15 +362,15 @@ def draining():
     except openai.APIError as e:
         error = e
     assert error is not None and "shutting down" in error.message, error
-    _, said = server.process.communicate(timeout=30)
-    assert server.process.returncode == 0 and "1 texts cut short" in said and "store sound" in said, said
+    status, said = server.ended()
+    assert status == 0 and "1 texts cut short" in said and "store sound" in said, said
 
     server = harness.Server(PROGRAM, MODEL)
     port = server.port
     stream = iter(client_of(server).completions.create(model=server.model, prompt=TIDE, max_tokens=3000, stream=True))
     next(stream)
     server.process.kill()
-    server.process.communicate()
+    server.process.wait()
     with harness.Server(PROGRAM, MODEL, port=port) as again:  # the same port, at once
         assert again.port == port and again.health()["store_check"] is True
         assert client_of(again).completions.create(model=again.model, prompt=TIDE, max_tokens=2).usage.completion_tokens == 2
