@@ -9,6 +9,7 @@
 
 #include "quire/calibrate/gate_samples.hpp"
 #include "quire/calibrate/gates.hpp"
+#include "quire/core/random.hpp"
 #include "schedules.hpp"
 
 namespace bench {
@@ -18,7 +19,7 @@ namespace bench {
 inline cal::gate_samples synthetic_gates(std::uint64_t seed) {
   constexpr std::uint32_t tokens = 8, channels = 24, n = tokens * channels;
   cal::gate_samples out{.layers = 30, .kv_heads = 3, .samples = 16, .d = {}};
-  cal::splitmix64 random(seed);
+  quire::splitmix64 random(seed);
   const auto normal = [&] {  // sum of uniforms: the same everywhere
     double x = -6;
     for (int i = 0; i < 12; ++i) x += random.unit();

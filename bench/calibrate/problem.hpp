@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "quire/calibrate/optimizer.hpp"
-#include "quire/calibrate/random.hpp"
+#include "quire/core/random.hpp"
 
 namespace bench {
 
@@ -56,10 +56,10 @@ inline std::optional<table> load(const std::string& folder, const std::string& n
 
 /// Gives a share of the rows, drawn without replacement, another class, uniform over the others.
 inline table with_label_noise(table t, double share, std::uint64_t seed) {
-  cal::splitmix64 random(seed);
+  quire::splitmix64 random(seed);
   std::vector<std::uint32_t> order(t.rows);
   std::iota(order.begin(), order.end(), 0u);
-  random.shuffle(order.data(), order.size());
+  random.shuffle(std::span(order));
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(share * t.rows); ++i) {
     std::uint32_t& label = t.label[order[i]];
     label = (label + 1 + static_cast<std::uint32_t>(random.below(t.classes - 1))) % t.classes;
@@ -124,10 +124,10 @@ double train(const table& t, Optimizer optimizer, const Schedule& rates, std::ui
   std::vector<double> w(model.size(), 0.0), g(model.size());
   std::vector<std::uint32_t> order(t.rows);
   std::iota(order.begin(), order.end(), 0u);
-  cal::splitmix64 random(seed);
+  quire::splitmix64 random(seed);
   std::uint32_t at = t.rows;
   for (std::uint64_t s = 0; s < steps; ++s) {
-    if (at >= t.rows) random.shuffle(order.data(), order.size()), at = 0;
+    if (at >= t.rows) random.shuffle(std::span(order)), at = 0;
     const std::uint32_t n = std::min(batch, t.rows - at);
     model.gradient(order.data() + at, n, w.data(), g.data());
     at += n;

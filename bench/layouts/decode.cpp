@@ -36,28 +36,32 @@ struct silent : L {
 /// Scores of every token of a bf16 cache: what head scoring or a score-driven loader would ask for.
 class all_scores {
  public:
-  explicit all_scores(std::uint32_t tokens) : stride_(tokens + 2 * tile_tokens), rows_(stride_ * shape.q_heads), states_(shape.q_heads), sums_(stride_ * shape.kv_heads) {}
+  explicit all_scores(std::uint32_t tokens)
+      : tiles_(tiles_touched(tokens) + 2), rows_(tiles_ * tile_tokens * shape.q_heads), tops_(tiles_ * shape.q_heads), states_(shape.q_heads),
+        sums_(tiles_ * tile_tokens * shape.kv_heads) {}
   struct sink {
     static constexpr bool active = true;
     all_scores* to;
-    void logits(const attention::score_tile& at, const float* x) const noexcept {
-      std::memcpy(to->rows_.data() + at.q_head * to->stride_ + at.slot * tile_tokens, x, tile_tokens * sizeof(float));
+    void weights(const attention::score_tile& at, const float* w, float m) const noexcept {
+      const std::size_t cell = at.q_head * to->tiles_ + at.slot;
+      std::memcpy(to->rows_.data() + cell * tile_tokens, w, tile_tokens * sizeof(float));
+      to->tops_[cell] = m;
     }
     void row(const attention::score_tile& at, float m, float l) const noexcept { to->states_[at.q_head] = {m, l}; }
   };
   /// Σ of the weights of a kv head's query heads, dealt to the team by tiles.
   void add(const team& t, std::uint32_t tokens) noexcept {
-    const attention::cpu::score_recorder r{rows_.data(), states_.data(), stride_, shape.q_heads, {}};
+    const attention::cpu::score_recorder r{rows_.data(), tops_.data(), states_.data(), tiles_, shape.q_heads, {}};
     const range mine = t.share(tiles_touched(tokens));
     for (std::uint32_t h = 0; h < shape.kv_heads; ++h)
       for (auto i = static_cast<std::uint32_t>(mine.begin); i < mine.end; ++i)
-        attention::cpu::add_weights(r, 0, 1, h * shape.group(), shape.group(), i * tile_tokens, sums_.data() + h * stride_ + i * tile_tokens);
+        attention::cpu::add_weights(r, 0, 1, h * shape.group(), shape.group(), i, sums_.data() + (h * tiles_ + i) * tile_tokens);
     t.barrier();
   }
 
  private:
-  std::size_t stride_;
-  std::vector<float> rows_;
+  std::size_t tiles_;
+  std::vector<float> rows_, tops_;
   std::vector<softmax_state> states_;
   std::vector<float> sums_;
 };

@@ -12,6 +12,8 @@
 #include "cache.hpp"
 #include "quire/calibrate/repeat_scores.hpp"
 #include "quire/core/status.hpp"
+#include "quire/kv/prefix_counters.hpp"
+#include "quire/kv/residence.hpp"
 #include "quire/serve/model.hpp"
 
 namespace quire_lm {
@@ -25,15 +27,21 @@ struct backend_options {
   std::uint32_t sequences = 1;
   std::uint32_t max_tokens = 4096;     ///< of one sequence
   std::uint64_t total_tokens = 0;      ///< over all sequences; 0: sequences × max_tokens
+  std::uint64_t remembered_tokens = 0; ///< of past sequences, for others to begin with (caches without dropped tokens); 0: none
+  std::uint32_t away = 0;              ///< sequences of full length that fit the host when they are swapped out; 0: none is
+  bool reuse = true;                   ///< host copies of what came back are kept
+  std::uint32_t group_pages = 8;       ///< pages that a sequence takes side by side
+  bool page_copies = false;            ///< adjacent pages are not joined to one copy
   std::span<const std::uint8_t> whole_heads = {};  ///< [layers × kv_heads] of head splits: 1 keeps everything; empty: what the cache chooses
 };
 
-/// Store and model in one object: models serve::SequenceStore and serve::Model<backend, backend>.
-/// One thread at a time. Handles, errors and rules are those of kv::store and serve::Model.
+/// Store and model in one object: models serve::Model<backend, backend>, serve::SequenceStore and all that goes beyond it.
+/// One thread at a time. Handles, errors and rules are those of serve::kept_store and serve::Model.
 class backend {
  public:
   virtual ~backend() = default;
   virtual quire::status open(std::uint32_t& sequence) = 0;
+  virtual quire::status open(std::span<const std::int32_t> tokens, std::uint32_t& sequence) = 0;
   virtual quire::status reserve(std::uint32_t sequence, std::uint32_t tokens) = 0;
   virtual quire::status commit(std::uint32_t sequence, std::uint32_t tokens) = 0;
   virtual quire::status fork(std::uint32_t from, std::uint32_t& to) = 0;
@@ -41,13 +49,28 @@ class backend {
   virtual void close(std::uint32_t sequence) = 0;
   virtual std::uint32_t length(std::uint32_t sequence) const = 0;
   virtual bool check() const = 0;
+
+  virtual quire::status remember(std::uint32_t sequence, std::span<const std::int32_t> tokens) = 0;
+  virtual std::uint32_t hit(std::span<const std::int32_t> tokens) const = 0;
+  virtual bool coming(std::span<const std::int32_t> tokens) const = 0;
+  virtual std::uint64_t pin(std::span<const std::int32_t> tokens) = 0;
+  virtual void unpin(std::uint64_t ticket) = 0;
+  virtual quire::kv::prefix_counters prefix_counts() const = 0;
+  virtual quire::status swap_out(std::uint32_t sequence) = 0;
+  virtual quire::status swap_in(std::uint32_t sequence) = 0;
+  virtual bool present(std::uint32_t sequence) const = 0;
+  virtual std::uint64_t leaving_tokens() const = 0;
+  virtual void poll() = 0;
+  virtual void wait() = 0;
+  virtual quire::kv::swap_counts swap_counts() const = 0;
+
   /// Whether a sequence of so many rows fits an otherwise empty store. fails: out_of_range, out_of_pages
   virtual quire::status fits(std::uint32_t tokens) const = 0;
   virtual bool keeps_all() const = 0;  ///< no head forgets: a prompt needs pages for all its tokens, else for a few steps' at a time
   virtual std::uint64_t capacity_tokens() const = 0;  ///< rows of sequences that keep every token, as far as pages go
   virtual std::uint64_t free_tokens() const = 0;
   virtual std::uint32_t pages() const = 0;       ///< over all pools, tails and overlays included
-  virtual std::uint32_t free_pages() const = 0;  ///< of these, held by no sequence
+  virtual std::uint32_t free_pages() const = 0;  ///< of these, needed by no sequence
 
   virtual std::uint32_t vocabulary() const = 0;
   virtual std::uint32_t max_rows() const = 0;

@@ -108,6 +108,25 @@ void add_calibrate(CLI::App& app, calibrate_options& o) {
   c.add_option("--seed", o.seed, "Of probes and texts (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
 }
 
+void add_schedule(CLI::App& app, schedule_options& o) {
+  CLI::App& c = *app.add_subcommand("schedule", "Scheduling policies side by side: the stall of a long prompt, shared prefixes, preemption");
+  add_common(c, o);
+  c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(cache())->type_name("NAME");
+  c.add_option("experiment", o.experiment, "stalls, groups or swaps")->required()->check(one_of({"stalls", "groups", "swaps"}))->type_name("NAME");
+  c.add_option("--tau", o.taus, "stalls: token budgets, with commas; 0: prefill first (default: 64,256,0)")->allow_extra_args(false)->delimiter(',')->check(whole(0, most_tokens))->type_name("N,...");
+  c.add_option("--prompt", o.prompt, "stalls: tokens of the prompt that arrives (default: 4096)")->check(whole(2, most_tokens))->type_name("N");
+  c.add_option("--running", o.running, "Texts that run at once (default: 4)")->check(whole(1, 256))->type_name("N");
+  c.add_option("--budget", o.tau, "groups, swaps: tokens of a step (default: 256)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--groups", o.groups, "Documents (default: 8)")->check(whole(1, 1024))->type_name("N");
+  c.add_option("--members", o.members, "Prompts on each document (default: 8)")->check(whole(1, 1024))->type_name("N");
+  c.add_option("--shared", o.shared, "Tokens of a document; swaps: of the longest prompt (default: 512)")->check(whole(2, most_tokens))->type_name("N");
+  c.add_option("--own", o.own, "groups: tokens of a prompt after its document (default: 32)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--tokens", o.tokens, "Tokens to generate for each text (default: 32)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--room", o.room, "Rows of the cache (default: groups, of all that run; swaps, half of that)")->check(whole(1, most_tokens))->type_name("N");
+  c.add_option("--rounds", o.rounds, "Rounds over all arms; medians are shown (default: 3)")->check(whole(1, 1000))->type_name("N");
+  c.add_option("--seed", o.seed, "Of the prompts (default: 1)")->check(whole(0, UINT64_MAX))->type_name("S");
+}
+
 /// What is wrong with the command line, in one line.
 std::string explain(const CLI::App& app, const CLI::ParseError& e) {
   std::string commands;
@@ -134,8 +153,10 @@ int run(int argc, char** argv) {
   bench_options bench_o;
   compare_options compare_o;
   calibrate_options calibrate_o;
+  schedule_options schedule_o;
   for (common_options* o : {static_cast<common_options*>(&generate_o), static_cast<common_options*>(&tokenize_o), static_cast<common_options*>(&perplexity_o),
-                            static_cast<common_options*>(&bench_o), static_cast<common_options*>(&compare_o), static_cast<common_options*>(&calibrate_o)})
+                            static_cast<common_options*>(&bench_o), static_cast<common_options*>(&compare_o), static_cast<common_options*>(&calibrate_o),
+                            static_cast<common_options*>(&schedule_o)})
     o->threads = std::min(256u, std::max(1u, std::thread::hardware_concurrency()));
   add_generate(app, generate_o);
   add_tokenize(app, tokenize_o);
@@ -143,11 +164,12 @@ int run(int argc, char** argv) {
   add_bench(app, bench_o);
   add_compare(app, compare_o);
   add_calibrate(app, calibrate_o);
+  add_schedule(app, schedule_o);
   if (argc > 1 && argv[1][0] != '-') {
     std::string commands;
     bool known = false;
     for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name(), known |= c->get_name() == argv[1];
-    if (!known) throw bad_input(quire_lm::quoted(argv[1]) + " is no command, allowed " + commands);
+    if (!known) throw bad_input(quire_lm::quoted(std::string_view(argv[1])) + " is no command, allowed " + commands);
   }
   try {
     app.parse(argc, argv);
@@ -161,6 +183,7 @@ int run(int argc, char** argv) {
   if (app.got_subcommand("perplexity")) return perplexity(perplexity_o);
   if (app.got_subcommand("bench")) return bench(bench_o);
   if (app.got_subcommand("calibrate")) return calibrate(calibrate_o);
+  if (app.got_subcommand("schedule")) return quire_lm::schedule(schedule_o);
   return compare(compare_o);
 }
 

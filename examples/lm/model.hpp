@@ -29,7 +29,8 @@ class llama {
         executor_(executor),
         max_rows_(max_rows),
         shape_(shape_of(weights.config)),
-        attention_(layout, shape_, executor.workers(), max_rows, max_sequences, max_tokens) {
+        attention_(layout, shape_, executor.workers(), max_rows, max_sequences, max_tokens),
+        cohorts_(max_sequences) {
     const model_config& c = w_.config;
     const std::size_t n = max_rows;
     qkv_width_ = (c.q_heads + 2 * c.kv_heads) * c.head_dim;
@@ -121,6 +122,7 @@ class llama {
   quire::status forward(store_type& store, target to, const Sink& sink = {}) {
     if (tokens_.empty()) return {};
     const auto view = store.view();
+    cohorts_.find(view, spans_, quire::attention::block_tokens(shape_));
     executor_.run([&](const quire::team& t) { work(t, view, to, sink); });
     if (!attention_.take_not_finite()) return {};
     constexpr bool remembers = L::stepwise || quire::kv::balances<typename L::sealed_pair>;
@@ -164,7 +166,7 @@ class llama {
       t.barrier();
       quire::attention::cpu::layer_call<L> call{view, shape_, l, spans_};
       call.q = wide_.data(), call.k = wide_.data() + q_width, call.v = wide_.data() + q_width + kv_width;
-      call.ldq = call.ldkv = qkv_width_, call.out = h_.data(), call.ldo = q_width;
+      call.ldq = call.ldkv = qkv_width_, call.out = h_.data(), call.ldo = q_width, call.cohorts = &cohorts_;
       quire::attention::cpu::attend(t, call, attention_, sink);
       product(w.output, h_.data(), rows, x_.data(), c.width, lc::store_mode::add);
       each_row([&](std::uint32_t r) { lc::rms_norm(x_row(r), w.ffn_norm.data(), c.width, c.norm_epsilon, h_.data() + std::size_t{r} * c.width); });
@@ -190,6 +192,7 @@ class llama {
   std::uint32_t max_rows_, qkv_width_ = 0;
   quire::attention::problem shape_;
   quire::attention::cpu::workspace<L> attention_;
+  quire::attention::cohort_plan cohorts_;
   quire::rope rotary_;
   std::vector<float> x_, h_, wide_, angles_;   // [rows][width], [rows][widest input], [rows][qkv or gate and up], [max_tokens][rope_dims]
   std::vector<std::byte> codes_;

@@ -37,14 +37,14 @@ struct rows {
   }
 };
 
-/// Runs layer 0 over `data` in chunks, committing each. Returns out [tokens][q_width].
+/// Runs layer 0 over what the sequence does not hold of `data` yet in chunks, committing each. Returns out [tokens][q_width].
 template <kv::Layout L>
 std::vector<float> run(kv::store<L>& store, std::uint32_t sequence, const attention::problem& p, const rows& data, std::uint32_t chunk, std::uint32_t workers) {
   const L& layout = store.layout();
   thread_executor pool(workers);
   attention::cpu::workspace<L> work(layout, p, workers, chunk, 1, data.tokens);
   std::vector<float> out(data.q.size(), -7.0f);
-  for (std::uint32_t at = 0; at < data.tokens; at += chunk) {
+  for (std::uint32_t at = store.length(sequence); at < data.tokens; at += chunk) {
     const std::uint32_t n = std::min(chunk, data.tokens - at);
     if (!store.reserve(sequence, n)) throw std::runtime_error("reserve failed");
     const attention::query_span span{sequence, at, n, 0};

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "quire/calibrate/random.hpp"
+#include "quire/core/random.hpp"
 
 using namespace quire;
 using namespace quire::calibrate;
@@ -22,7 +22,7 @@ std::vector<std::byte> bytes_of(const gate_samples& s) {
   REQUIRE(gate_file::write(s, b));
   return b;
 }
-void seal(std::vector<std::byte>& b) { gate_file::detail::store(b.data() + b.size() - 8, gate_file::detail::hash({b.data(), b.size() - 8}), 8); }
+void seal(std::vector<std::byte>& b) { gate_file::detail::store(b.data() + b.size() - 8, quire::fnv1a({b.data(), b.size() - 8}), 8); }
 }  // namespace
 
 TEST_CASE("samples come back from their bytes") {

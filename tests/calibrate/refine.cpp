@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "quire/calibrate/random.hpp"
+#include "quire/core/random.hpp"
 #include "quire/calibrate/rate_schedule.hpp"
 
 using namespace quire;

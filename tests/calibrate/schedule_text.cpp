@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "quire/calibrate/random.hpp"
+#include "quire/core/random.hpp"
 
 using namespace quire;
 using namespace quire::calibrate;

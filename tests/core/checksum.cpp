@@ -3,6 +3,7 @@
 
 #include <random>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "catch.hpp"
@@ -48,4 +49,11 @@ TEST_CASE("a word is its eight bytes") {
   a.add(w);
   b.add(&w, 8);
   CHECK(a.value() == b.value());
+}
+
+TEST_CASE("FNV-1a gives the published values") {
+  const auto of_text = [](std::string_view text) { return fnv1a(std::as_bytes(std::span(text))); };
+  CHECK(of_text("") == 0xcbf29ce484222325u);
+  CHECK(of_text("a") == 0xaf63dc4c8601ec8cu);
+  CHECK(of_text("foobar") == 0x85944171f73967e8u);
 }

@@ -8,7 +8,7 @@
 using namespace quire::evaluate;
 
 TEST_CASE("filler is sentences without digits, hardly ever twice the same, the same for the same seed") {
-  draws d(1), again(1);
+  quire::splitmix64 d(1), again(1);
   std::set<std::string> seen, openings;
   for (int i = 0; i < 5000; ++i) {
     const std::string s = filler_sentence(d);

@@ -51,7 +51,7 @@ TEST_CASE("Wilson's interval: published values, the ends, and coverage") {
   REQUIRE(wilson(0, 20).high == Approx(0.1611).margin(5e-5));
   REQUIRE(wilson(20, 20).high == 1);
   REQUIRE((wilson(0, 0).low == 0 && wilson(0, 0).high == 1));
-  draws d(4);
+  quire::splitmix64 d(4);
   int inside = 0;
   for (int i = 0; i < 2000; ++i) {
     std::size_t hits = 0;

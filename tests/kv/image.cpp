@@ -70,7 +70,6 @@ TEST_CASE("damage anywhere is found and changes nothing") {
   std::uint32_t s = 77;
   for (std::size_t n = 0; n < image.size(); ++n) REQUIRE_FALSE(kv::import_sequence(book.store, std::span(image).first(n), s));
   for (std::size_t i = 0; i < image.size(); ++i) {
-    if (i >= 12 && i < 16) continue;  // `reserved`
     auto bad = image;
     bad[i] ^= std::byte{0x10};
     const status r = kv::import_sequence(book.store, bad, s);

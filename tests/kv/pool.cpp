@@ -56,3 +56,34 @@ TEST_CASE("pools of no pages or of empty pages are valid") {
   CHECK(weightless.acquire() != kv::page_pool::none);
   CHECK(weightless.free_pages() == 3);
 }
+
+TEST_CASE("pages of an owner lie side by side, shared ones stay where they are") {
+  kv::page_pool pool(64, 64, 2);
+  std::vector<std::uint32_t> a, b;
+  for (int i = 0; i < 16; ++i) a.push_back(pool.acquire(0, 4)), b.push_back(pool.acquire(1, 16));
+  CHECK(kv::count_runs(a) <= 4);
+  CHECK(kv::count_runs(b) == 1);
+  pool.share(a[3]);
+  const std::uint32_t kept = a[3];
+  pool.shrink(a, 0);
+  CHECK(pool.references(kept) == 1);
+  CHECK(pool.free_pages() == 64 - 16 - 1);
+  pool.leave(0);
+  std::vector<std::uint32_t> held(64, 0);
+  held[kept] = 1;
+  for (std::uint32_t p : b) held[p] = 1;
+  CHECK(pool.check(held));
+}
+
+TEST_CASE("a table that shrinks releases its pages once and knows empty entries") {
+  kv::page_pool pool(4, 64);
+  std::vector<std::uint32_t> table{pool.acquire(), kv::page_pool::none, pool.acquire(), pool.acquire()};
+  pool.share(table[3]);
+  pool.shrink(table, 4);
+  CHECK(pool.free_pages() == 1);
+  pool.shrink(table, 1);
+  CHECK(table.size() == 1);
+  CHECK(pool.free_pages() == 2);  // the shared page has an owner left
+  pool.shrink(table, 0);
+  CHECK(pool.free_pages() == 3);
+}

@@ -8,6 +8,7 @@
 #include "kv/scribe.hpp"
 #include "quire/kv/codec/integer.hpp"
 #include "quire/kv/layout/head_split.hpp"
+#include "quire/kv/layout/overlay.hpp"
 
 using namespace quire;
 
@@ -32,6 +33,7 @@ class shadow {
     std::uint32_t length = 0;
     std::int64_t exact = -1;  // tile whose exact rows the tail holds
     std::vector<std::shared_ptr<counted>> tiles[L::max_groups];
+    std::uint32_t overlay = 0;  // pages of exact tokens
   };
 
   shadow(const L& layout, const kv::store_options<L>& o) : layout_(layout), options_(o), sequences(o.sequences) {}
@@ -48,18 +50,20 @@ class shadow {
   bool known(std::uint32_t s) const { return s < sequences.size() && sequences[s].live; }
   std::uint32_t free(std::uint32_t pool) const {
     if (pool < L::max_groups) return options_.pages[pool] - used_[pool];
-    std::uint32_t tails = 0;
-    for (const auto& s : sequences) tails += s.tail;
-    return options_.sequences - tails;
+    std::uint32_t tails = 0, overlays = 0;
+    for (const auto& s : sequences) tails += s.tail, overlays += s.overlay;
+    return pool == L::max_groups ? options_.sequences - tails : options_.overlay_pages - overlays;
   }
-  std::array<std::uint64_t, L::max_groups + 1> need(std::uint32_t s, std::uint32_t tokens) const {
-    std::array<std::uint64_t, L::max_groups + 1> d{};
+  std::array<std::uint64_t, L::max_groups + 2> need(std::uint32_t s, std::uint32_t tokens) const {
+    std::array<std::uint64_t, L::max_groups + 2> d{};
     if (!known(s) || tokens == 0) return d;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
       const std::uint64_t want = std::min<std::uint64_t>(std::uint64_t{sequences[s].length} + tokens, 0xffffffffu) / 64, have = sequences[s].tiles[g].size();
       d[g] = want > have ? want - have : 0;
     }
     d[L::max_groups] = !sequences[s].tail;
+    const std::uint64_t exact = layout_.overlay_tiles(sequences[s].length + std::min(tokens, ~sequences[s].length));
+    d[L::max_groups + 1] = exact > sequences[s].overlay ? exact - sequences[s].overlay : 0;
     return d;
   }
   errc reserve(std::uint32_t s, std::uint32_t tokens) {
@@ -71,6 +75,7 @@ class shadow {
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint64_t i = 0; i < d[g]; ++i) sequences[s].tiles[g].push_back(std::make_shared<counted>(used_[g]));
     if (tokens != 0) sequences[s].tail = true;
+    sequences[s].overlay += static_cast<std::uint32_t>(d[L::max_groups + 1]);
     return errc::ok;
   }
   errc commit(std::uint32_t at, std::uint32_t tokens) {
@@ -89,8 +94,10 @@ class shadow {
   errc fork(std::uint32_t from, std::uint32_t& to) {
     if (!known(from)) return errc::unknown_sequence;
     if (sequences[from].tail && free(L::max_groups) == 0) return errc::out_of_pages;
+    if (layout_.overlay_tiles(sequences[from].length) > free(L::max_groups + 1)) return errc::out_of_pages;
     if (const errc e = open(to); e != errc::ok) return e;
     sequences[to] = sequences[from];
+    sequences[to].overlay = layout_.overlay_tiles(sequences[from].length);
     for (auto& table : sequences[to].tiles)
       if (table.size() > sequences[to].length / 64) table.resize(sequences[to].length / 64);
     return errc::ok;
@@ -103,11 +110,16 @@ class shadow {
     if (!rewindable(s, length)) return errc::not_rewindable;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) s.tiles[g].resize(length / 64);
     s.exact = length % 64 != 0 ? length / 64 : -1;
+    s.overlay = std::min(s.overlay, layout_.overlay_tiles(length));
     s.length = length;
     return errc::ok;
   }
   bool rewindable(const sequence& s, std::uint32_t length) const {
     const std::uint32_t tile = length / 64;
+    if (length != 0 && length != s.length && L::overlays) return false;  // what later tokens let go is gone
+    if (L::compensates && length != 0)  // tiles that were summed since can't be taken out of the sums
+      for (std::uint32_t t = 0; t < s.length / 64; ++t)
+        if (unseen(1, s.length, t) && !unseen(1, length, t)) return false;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint32_t t = 0; t < tile; ++t)
         if (!s.tiles[g][t] && !unseen(g, length, t)) return false;
@@ -118,7 +130,8 @@ class shadow {
   }
   std::size_t bytes(std::uint32_t at) const {
     const sequence& s = sequences[at];
-    std::size_t bytes = s.tail ? kv::tail_bytes(layout_) : 0;
+    std::size_t bytes = s.tail ? kv::tail_bytes(layout_) + layout_.state().bytes() : 0;
+    bytes += s.overlay * kv::overlay_page_bytes(layout_);
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (const auto& t : s.tiles[g]) bytes += t ? kv::page_bytes(layout_, g) : 0;
     return bytes;
@@ -128,7 +141,10 @@ class shadow {
   /// Token by token: no query from `length` on sees anything of the tile.
   bool unseen(std::uint32_t g, std::uint32_t length, std::uint32_t t) const {
     const kv::visibility v = layout_.group_sees(g);
-    return v.limited() && t * 64 >= v.sinks && std::int64_t{t} * 64 + 63 <= std::int64_t{length} - v.window;
+    if (!v.limited() || t * 64 < v.sinks) return false;
+    const std::uint32_t query = v.by_tile ? length / 64 * 64 : length;
+    const std::int64_t window = std::max(v.window, v.share != 0 ? (query + 1) / v.share : 0), last = std::int64_t{query} - window;  // the newest token it doesn't see
+    return v.by_tile ? (last + 1) / 64 > t : std::int64_t{t} * 64 + 63 <= last;
   }
 
   L layout_;
@@ -144,14 +160,14 @@ template <kv::Layout L>
 bool agree(const kv::store<L>& store, const shadow<L>& model, const char*& reason) {
   reason = "check()";
   if (!store.check()) return false;
-  for (std::uint32_t p = 0; p <= L::max_groups; ++p)
+  for (std::uint32_t p = 0; p < L::max_groups + 2; ++p)
     if (reason = "free_pages", store.free_pages(p) != model.free(p)) return false;
   for (std::uint32_t s = 0; s < model.sequences.size(); ++s) {
     const auto& m = model.sequences[s];
     if (reason = "known", store.known(s) != m.live) return false;
     if (reason = "length", store.length(s) != m.length) return false;
     if (reason = "bytes", store.bytes(s) != model.bytes(s)) return false;
-    if (m.tail && m.tiles[0].size() == m.length / 64)
+    if (m.tail && m.tiles[0].size() == m.length / 64 && m.overlay == store.layout().overlay_tiles(m.length))
       if (reason = "sequence_bytes", store.bytes(s) != kv::sequence_bytes(store.layout(), m.length)) return false;
   }
   return true;
@@ -162,6 +178,7 @@ void wander(const L& layout, std::uint32_t operations, unsigned seed) {
   kv::store_options<L> options{.sequences = 8, .max_tokens = 700};
   options.pages[0] = 36;
   if constexpr (L::max_groups > 1) options.pages[1] = 20;
+  if constexpr (L::overlays) options.overlay_pages = 12;
   kv::store<L> store(layout, options);
   shadow<L> model(layout, options);
   std::mt19937 random(seed);
@@ -225,6 +242,7 @@ void wander(const L& layout, std::uint32_t operations, unsigned seed) {
   for (std::uint32_t s = 0; s < 8; ++s) store.close(s);
   CHECK(store.free_pages(0) == options.pages[0]);
   CHECK(store.free_pages(L::max_groups) == 8);
+  CHECK(store.free_pages(L::max_groups + 1) == options.overlay_pages);
 }
 
 /// `==` of statuses compares addresses of names, which sanitizers keep apart.
@@ -248,6 +266,16 @@ TEST_CASE("a million random operations leave a head split store as the model say
   wander(kv::head_split<kv::raw_bf16>(tiny, classes, {.sinks = 70, .window = 100}), 400000, 3);
   wander(kv::head_split<int4>(tiny, classes, {.sinks = 64, .window = 128}), 400000, 4);
   wander(kv::head_split<int4>(tiny, classes, {.sinks = 0, .window = 1}), 200000, 5);
+}
+
+TEST_CASE("half a million random operations leave stores with means and overlays as the model says") {
+  const kv::head_classes classes(tiny, first_keeps_all);
+  using mean = kv::head_split<int4, kv::raw_bf16, kv::remainder::mean_token>;
+  wander(mean(tiny, classes, kv::retain::sinks_window{.sinks = 70, .window = 100}), 100000, 6);
+  wander(mean(tiny, classes, kv::retain::scaled_window{.sinks = 64, .least = 100, .share = 3}), 100000, 7);
+  wander(kv::overlay<kv::paged<int4>>(kv::paged<int4>(tiny), {.share = 0.3f}, 700), 100000, 8);
+  wander(kv::overlay<kv::paged<kv::raw_bf16>, kv::rest::drop>(kv::paged<kv::raw_bf16>(tiny), {.share = 0.2f, .least = 32}, 700), 100000, 9);
+  wander(kv::overlay<mean>(mean(tiny, classes, kv::retain::sinks_window{.sinks = 64, .window = 64}), {.share = 0.3f}, 700), 100000, 10);
 }
 
 TEST_CASE("contents survive forks truncation and growth again") {
@@ -408,4 +436,131 @@ TEST_CASE("steps of at most a chunk fit into what pages_for gives") {
         }
         REQUIRE(store.check());
       }
+}
+
+TEST_CASE("sequences that grow in turn keep their tiles in few runs, and all pages can still be used") {
+  const kv::paged<kv::raw_bf16> layout(tiny);
+  const auto runs = [&](std::uint32_t group_pages) {
+    kv::store_options<kv::paged<kv::raw_bf16>> o{.sequences = 5, .max_tokens = 64 * 64, .group_pages = group_pages};
+    o.pages[0] = 160;
+    kv::store store(layout, o);
+    std::uint32_t s[5], found = 0;
+    for (auto& x : s) REQUIRE(store.open(x));
+    for (int tile = 0; tile < 32; ++tile)
+      for (const std::uint32_t x : s) {
+        REQUIRE(store.reserve(x, 64));
+        REQUIRE(store.commit(x, 64));
+      }
+    CHECK(store.free_pages(0) == 0);
+    for (const std::uint32_t x : s) found += kv::count_runs({store.view().sequences[x].pages[0], 32});
+    REQUIRE(store.check());
+    return found;
+  };
+  CHECK(runs(1) == 5 * 32);
+  CHECK(runs(8) == 5 * 4);
+  CHECK(runs(32) == 5);
+}
+
+TEST_CASE("truncation says which tiles are not what they were when they were copied") {
+  kv::store store(kv::paged<kv::raw_bf16>(tiny), kv::pages_for(kv::paged<kv::raw_bf16>(tiny), 2, 700));
+  std::uint32_t s = 0, t = 0;
+  REQUIRE(store.open(s));
+  REQUIRE(store.reserve(s, 300));
+  REQUIRE(store.commit(s, 300));
+  CHECK(store.copied(s) == 0);
+  store.note_copied(s);
+  CHECK(store.copied(s) == 4);
+  REQUIRE(store.truncate(s, 200));
+  REQUIRE(store.reserve(s, 300));
+  REQUIRE(store.commit(s, 300));
+  CHECK(store.copied(s) == 3);
+  REQUIRE(store.fork(s, t));
+  CHECK(store.copied(t) == 0);
+  store.close(s);
+  REQUIRE(store.open(s));
+  CHECK(store.copied(s) == 0);
+}
+
+TEST_CASE("a page held from outside outlives its sequence and can be taken back by the next one") {
+  const kv::paged<int4> layout(tiny);
+  kv_test::scribe book(layout, 2, 700);
+  book.open();
+  REQUIRE(book.append(0, 130));
+  const kv::sequence_mark mark = book.store.mark(0);
+  const std::uint32_t first = book.store.view().sequences[0].pages[0][0];
+  book.store.pool(0).share(first);
+  const auto written = book.written[0];
+  book.close(0);
+  const auto held = [&](std::uint32_t p, std::vector<std::uint32_t>& references) {
+    if (p == 0) ++references[first];
+  };
+  CHECK_FALSE(book.store.check());
+  REQUIRE(book.store.check(held));
+  std::uint32_t s = 9;
+  REQUIRE(book.store.adopt(mark, s, [&](std::uint32_t g, std::uint32_t t) { return g == 0 && t == 0 ? first : book.store.absent; }));
+  CHECK(book.store.view().sequences[s].pages[0][0] == first);
+  CHECK(book.store.pool(0).references(first) == 2);
+  book.store.pool(0).release(first);
+  REQUIRE(book.store.check());
+  CHECK(book.store.length(s) == 130);
+}
+
+TEST_CASE("a sequence begins with tiles that others hold and they live as long as anyone holds them") {
+  kv_test::scribe book(kv::paged<int4>({1, 2, 8}), 3, 512);
+  using tile = decltype(book.store)::tile_type;
+  book.open();
+  book.append(0, 150);
+  const std::vector<tile> tiles{book.store.tile(0, 0), book.store.tile(0, 1)};
+  const std::uint32_t before = book.store.free_pages(0), all = book.store.options().pages[0];
+  book.open();
+  REQUIRE(book.store.attach(1, tiles));
+  book.written[1].assign(book.written[0].begin(), book.written[0].begin() + 128);
+  book.verify(1);
+  CHECK(book.store.free_pages(0) == before);
+  CHECK(book.store.bytes(1) == kv::sequence_bytes(book.store.layout(), 128));
+  CHECK(is(book.store.truncate(1, 127), errc::not_rewindable, "length", 127, 128, 128));  // exact rows were never here
+  book.append(1, 100);
+  book.verify(1);
+  CHECK(book.store.tile(1, 1) == tiles[1]);
+  REQUIRE(book.fork(1));
+  REQUIRE(book.truncate(2, 64));
+  book.verify(2);
+  for (const tile& t : tiles) book.store.hold(t);
+  CHECK_FALSE(book.store.check());
+  CHECK(book.store.check(tiles));
+  for (std::uint32_t s : {0u, 1u, 2u}) book.close(s);
+  CHECK(book.store.free_pages(0) == all - 2);
+  CHECK(book.store.check(tiles));
+  book.open();
+  REQUIRE(book.store.attach(0, std::span(tiles).first(1)));
+  for (const tile& t : tiles) book.store.drop(t);
+  CHECK(book.store.free_pages(0) == all - 1);
+  CHECK(book.store.check());
+}
+
+TEST_CASE("tiles attach to empty sequences alone, as many as a sequence may have") {
+  kv::store<kv::paged<int4>> store(kv::paged<int4>(tiny), {.sequences = 3, .max_tokens = 200, .pages = {9}});
+  using tile = decltype(store)::tile_type;
+  std::uint32_t a = 0, b = 0;
+  REQUIRE(store.open(a));
+  CHECK(is(store.attach(1, {}), errc::unknown_sequence, "sequence", 1, 0, 2));
+  REQUIRE(store.reserve(a, 192));
+  REQUIRE(store.commit(a, 192));
+  std::vector<tile> tiles;
+  for (std::uint32_t t : {0u, 1u, 2u, 0u}) tiles.push_back(store.tile(a, t));
+  CHECK(is(store.attach(a, tiles), errc::out_of_range, "tokens reserved before the shared ones", 192, 0, 0));
+  REQUIRE(store.open(b));
+  CHECK(is(store.attach(b, tiles), errc::out_of_range, "shared tiles", 4, 0, 3));
+  REQUIRE(store.attach(b, {}));
+  CHECK(store.bytes(b) == 0);
+  REQUIRE(store.reserve(b, 64));
+  CHECK(is(store.attach(b, std::span(tiles).first(1)), errc::out_of_range, "tokens reserved before the shared ones", 1, 0, 0));
+  REQUIRE(store.commit(b, 64));
+  store.replace(b, 0, tiles[0]);
+  CHECK(store.tile(b, 0) == tiles[0]);
+  CHECK(store.view().sealed(b, 0, 1, 0) == store.view().sealed(a, 0, 1, 0));
+  CHECK(store.free_pages(0) == 6);
+  store.replace(b, 0, tiles[0]);  // by itself
+  CHECK(store.free_pages(0) == 6);
+  CHECK(store.check());
 }

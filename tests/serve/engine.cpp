@@ -8,7 +8,9 @@
 
 #include "catch.hpp"
 #include "fake_model.hpp"
+#include "hooked_store.hpp"
 #include "quire/schedule/order/priority.hpp"
+#include "quire/schedule/preemption/swap.hpp"
 #include "quire/schedule/victim/lowest_priority.hpp"
 
 using namespace quire;
@@ -350,6 +352,63 @@ TEST_CASE("an engine that ends early gives its pages back") {
   REQUIRE(store.free_pages() == 16);
 }
 
+TEST_CASE("texts that share prefixes and are swapped read as each served alone") {
+  using swapping = policy<schedule::order::priority, schedule::batching::chunked, schedule::admission::when_it_fits,
+                          schedule::victim::lowest_priority, schedule::preemption::swap>;
+  std::uint64_t hits = 0, swaps = 0, lost = 0, dropped = 0, waited = 0;
+  for (unsigned seed = 0; seed < 400; ++seed) {
+    INFO("seed " << seed);
+    std::mt19937 random(seed);
+    const auto draw = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+    const std::uint32_t pages = 10 + draw(14);
+    test::hooked_store store(pages, {.delay = 1 + draw(6), .host_rows = 20 + draw(100), .lose_one_in = draw(3) * 4, .seed = seed});
+    test::hash_model model;
+    engine serving(model, store, swapping{.order = {.ageing_seconds = INFINITY, .preempts = draw(2) == 0}, .batching = {.tau = 1 + draw(24)}},
+                   {.max_running = 1 + draw(6), .max_sequence = 40, .patience = 1 + draw(4), .max_parked = 1 + draw(3)});
+    record seen;
+    std::map<request_id, generation> asked;
+    std::map<request_id, bool> cancelled;
+    for (int i = 0; i < 50; ++i) {
+      if (draw(2) == 0 && asked.size() < 24) {
+        generation g = random_text(random, 12);
+        text document(4 * draw(5), 1 + static_cast<std::int32_t>(draw(3)));
+        g.group = document.empty() ? 0 : 1 + draw(3), g.shared_tokens = static_cast<std::uint32_t>(document.size());
+        document.insert(document.end(), g.prompt.begin(), g.prompt.end());
+        g.prompt = std::move(document);
+        const generation plain = g;
+        seen.listen(g);
+        request_id id = 0;
+        REQUIRE(serving.submit(g, id));
+        asked[id] = plain;
+      }
+      if (draw(8) == 0 && !asked.empty()) {
+        const request_id id = std::next(asked.begin(), draw(static_cast<std::uint32_t>(asked.size())))->first;
+        if (serving.cancel(id)) cancelled[id] = true;
+      }
+      const progress p = serving.run_step();
+      REQUIRE(p != progress::blocked);
+      waited += p == progress::waiting;
+    }
+    serving.run();
+    REQUIRE(serving.live() == 0);
+    for (int i = 0; i < 8; ++i) store.poll();
+    REQUIRE(store.free_pages() == pages);
+    REQUIRE(store.pins == store.unpins);
+    for (const auto& [id, g] : asked) {
+      text want = alone(g);
+      REQUIRE(seen.streamed[id] == seen.total[id]);
+      if (cancelled[id]) want.resize(std::min(want.size(), seen.total[id].size()));
+      REQUIRE(seen.total[id] == want);
+    }
+    hits += store.hits, swaps += store.swaps, lost += store.lost, dropped += store.lost_on_the_way;
+  }
+  REQUIRE(hits > 1000);
+  REQUIRE(swaps > 300);
+  REQUIRE(lost > 20);
+  REQUIRE(dropped > 20);
+  REQUIRE(waited > 20);
+}
+
 TEST_CASE("texts beside another share its prompt's rows and read as each served alone") {
   test::token_store store(64, 4);
   test::hash_model model;
@@ -367,8 +426,7 @@ TEST_CASE("texts beside another share its prompt's rows and read as each served 
   REQUIRE(serving.submit(root, first));
   std::vector<request_id> ids;
   for (std::int32_t n = 0; n < 5; ++n) {  // more than there are seats; the last is beside a copy, which is as good
-    generation g{
-        .max_new_tokens = 1 + static_cast<std::uint32_t>(n), .sampler = nth(n), .beside = n < 4 ? first : ids[0]};
+    generation g{.max_new_tokens = 1 + static_cast<std::uint32_t>(n), .sampler = nth(n), .beside = n < 4 ? first : ids[0]};
     seen.listen(g);
     REQUIRE(serving.submit(g, ids.emplace_back()));
   }
@@ -400,8 +458,8 @@ TEST_CASE("copies survive full stores, cancelled roots and failing ones") {
     const std::uint32_t pages = 8 + draw(12);
     test::token_store store(pages, 4);
     test::hash_model model;
-    urgent rules{.order = {.ageing_seconds = INFINITY, .preempts = true}, .batching = {.tau = 1 + draw(24)}};
-    engine serving(model, store, rules, {.max_running = 1 + draw(6), .max_sequence = 32, .patience = 1 + draw(4)});
+    engine serving(model, store, urgent{.order = {.ageing_seconds = INFINITY, .preempts = true}, .batching = {.tau = 1 + draw(24)}},
+                   {.max_running = 1 + draw(6), .max_sequence = 32, .patience = 1 + draw(4)});
     record seen;
     std::map<request_id, generation> asked;
     std::map<request_id, bool> cancelled;

@@ -52,6 +52,16 @@ class token_store {
     }
     s = {};
   }
+  /// Its pages go back, the handle stays.
+  void drain(std::uint32_t sequence) {
+    close(sequence);
+    sequences_[sequence].open = true;
+  }
+  /// Room for `tokens` rows of a drained sequence, which has them from now on.
+  quire::status refill(std::uint32_t sequence, std::uint32_t tokens) {
+    if (const quire::status s = reserve(sequence, tokens); !s) return s;
+    return commit(sequence, tokens);
+  }
   quire::status fork(std::uint32_t from, std::uint32_t& to) {
     if (const quire::status s = open(to); !s) return s;
     const std::uint32_t n = at(from).length;
@@ -64,8 +74,6 @@ class token_store {
   }
   std::uint64_t forks = 0;
   std::uint32_t length(std::uint32_t sequence) const { return sequences_.at(sequence).length; }
-  std::uint64_t capacity_tokens() const { return rows_.size(); }
-  std::uint64_t free_tokens() const { return free_.size() * page_tokens_; }
   std::size_t free_pages() const { return free_.size(); }
 
   std::int32_t& row(std::uint32_t sequence, std::uint32_t position) {
@@ -89,7 +97,7 @@ class token_store {
   std::vector<std::uint32_t> free_;
   std::vector<sequence_state> sequences_;
 };
-static_assert(quire::serve::ForkingStore<token_store> && quire::serve::CountedStore<token_store>);
+static_assert(quire::serve::ForkingStore<token_store>);
 
 struct hash_model {
   std::uint32_t words = 50;
@@ -98,7 +106,8 @@ struct hash_model {
   std::uint64_t steps = 0;
 
   std::uint32_t vocabulary() const { return words; }
-  quire::status step(token_store& store, std::span<const quire::serve::model_input> inputs, float* logits) {
+  template <class Store>
+  quire::status step(Store& store, std::span<const quire::serve::model_input> inputs, float* logits) {
     ++steps;
     for (const auto& in : inputs) {
       if (in.tokens.empty() || store.length(in.sequence) != in.position)

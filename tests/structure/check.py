@@ -13,14 +13,14 @@ import sys
 NOT_LEAVES = {"core", "kv", "linear", "schedule", "plan", "calibrate", "attention", "tier", "serve"}
 ARROWS = {
     "core": set(),
-    "kv": {"core"},
+    "kv": {"core", "tier"},  # a store's pages have places in other tiers
     "linear": {"core"},
     "schedule": {"core"},  # tokens and bytes, never tensors: the same object drives a simulation and a cluster
     "plan": {"core"},
     "calibrate": {"core"},
     "tier": {"core"},  # bytes, not meaning
     "attention": {"core", "kv"},
-    "serve": {"core", "schedule", "kv", "attention"},
+    "serve": {"core", "schedule", "kv", "attention", "tier"},
     "offload": NOT_LEAVES,  # leaves: nothing includes them
     "diffusion": NOT_LEAVES,
     "evaluate": NOT_LEAVES,

@@ -12,6 +12,7 @@
 #include "quire/calibrate/repeat_scores.hpp"
 #include "quire/calibrate/sampling.hpp"
 #include "quire/calibrate/select_heads.hpp"
+#include "quire/core/random.hpp"
 
 namespace quire_lm {
 namespace {
@@ -32,7 +33,7 @@ constexpr const char* ordinals[] = {"first", "second", "third", "fourth", "fifth
 std::vector<token> plain(const tokenizer& tok, const std::string& text) { return tok.encode(text, {.add_special = false, .parse_special = false}); }
 
 gate_text make_gate_text(const tokenizer& tok, const std::vector<token>& haystack, std::uint32_t length, std::uint64_t seed) {
-  cal::splitmix64 random(seed);
+  quire::splitmix64 random(seed);
   std::vector<token> questions;
   std::vector<std::vector<token>> needles;
   for (const char* which : ordinals) {

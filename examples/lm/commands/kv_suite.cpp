@@ -9,6 +9,8 @@
 #include <set>
 
 #include "quality.hpp"
+#include "quire/core/checksum.hpp"
+#include "quire/core/random.hpp"
 #include "quire/evaluate/summary.hpp"
 #include "retrieval.hpp"
 
@@ -250,13 +252,10 @@ json kept_rows(const std::string& path, const json& settings) {
   return old["rows"];
 }
 
-/// FNV-1a of the tokens: says whether two reports are of the same text.
+/// Says whether two reports are of the same text.
 std::string hash_of(std::span<const token> tokens) {
-  std::uint64_t h = 0xcbf29ce484222325u;
-  for (const token t : tokens)
-    for (int i = 0; i < 4; ++i) h = (h ^ (static_cast<std::uint32_t>(t) >> 8 * i & 255)) * 0x100000001b3u;
   char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(h));
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(quire::fnv1a(std::as_bytes(tokens))));
   return text;
 }
 
@@ -355,7 +354,7 @@ int compare_suite(const compare_options& o) {
     const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 2, .max_tokens = longest});
     if (first) {
       line.rename("compare: f32: what every cache continues");
-      for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps, ev::draws(seed).part(p).bits()));
+      for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps, quire::splitmix64(seed).part(p)()));
       report["drift_variety"] = variety(t.drift);
     }
     if (const json* r = kept(c.name)) {  // the reference itself: its logits are needed again, its results are not

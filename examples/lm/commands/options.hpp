@@ -79,6 +79,20 @@ struct calibrate_options : common_options {
   std::uint64_t seed = 0;
 };
 
+struct schedule_options : common_options {
+  std::string experiment;                     ///< stalls, groups, swaps
+  std::vector<std::uint32_t> taus{64, 256, 0};  ///< stalls: token budgets; 0: prefill first
+  std::uint32_t prompt = 4096;                ///< stalls: tokens of the prompt that arrives
+  std::uint32_t running = 4;                  ///< stalls: texts that are being generated; else sequences that run at once
+  std::uint32_t tau = 256;                    ///< groups, swaps: token budget
+  std::uint32_t groups = 8, members = 8;      ///< groups: documents, and prompts on each; swaps: their product
+  std::uint32_t shared = 512, own = 32;       ///< tokens of a document (swaps: of a prompt, at most), and after it
+  std::uint32_t tokens = 32;                  ///< generated for each text
+  std::uint64_t room = 0;                     ///< rows of the cache; 0: groups, all that run; swaps, half of them
+  std::uint32_t rounds = 3;
+  std::uint64_t seed = 1;
+};
+
 // Each prints to stdout and returns the exit status. fails: bad_input for what was given, std::runtime_error otherwise.
 int generate(const generate_options& o);
 /// Prints the tokens of a text: control tokens written in it count, and a beginning token comes first where the file asks.
@@ -89,5 +103,7 @@ int bench(const bench_options& o);
 int compare(const compare_options& o);
 /// Scores every kv head of a model, into a small JSON file that head splits are made from.
 int calibrate(const calibrate_options& o);
+/// Scheduling policies side by side on the real model.
+int schedule(const schedule_options& o);
 
 }  // namespace quire_lm

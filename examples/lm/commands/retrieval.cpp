@@ -5,6 +5,7 @@
 
 #include "common.hpp"
 #include "quality.hpp"
+#include "quire/core/random.hpp"
 #include "quire/evaluate/retrieval.hpp"
 
 namespace quire_lm {
@@ -22,7 +23,7 @@ std::vector<retrieval_prompt> make_prompts(const tokenizer& tok, const retrieval
     for (std::uint32_t reserve = 48;;) {  // for the longest question and answer, which is known once they are written
       ev::retrieval_task task;
       const ev::retrieval_options o{.tokens = p.length > reserve ? p.length - reserve : 0, .facts = plan.facts, .digits = plan.digits,
-                                    .seed = ev::draws(plan.seed).part(c).bits()};
+                                    .seed = quire::splitmix64(plan.seed).part(c)()};
       const quire::status built = plan.kind == retrieval_kind::needle ? ev::needle(o, count, task) : ev::line_retrieval(o, count, task);
       if (!built) throw bad_input("--context is too small for the tasks: " + quire::describe(built));
       p.context = encode(task.context, true);

@@ -41,6 +41,7 @@ struct work_item {
   std::uint32_t head = 0;          ///< kv head
   std::uint32_t first = 0, count = 0;  ///< query positions, all inside one tile
   live_pieces pieces;
+  std::uint32_t prefix = 0;            ///< pieces at the front that were folded for several spans at once; not among `pieces`
 };
 
 /// Query tokens per item: a power of two up to a tile, so that rows (tokens × group) and their states stay in L2.
@@ -50,10 +51,16 @@ constexpr std::uint32_t block_tokens(const problem& p) noexcept {
 }
 constexpr std::uint32_t item_rows(const problem& p) noexcept { return block_tokens(p) * p.group(); }
 
+/// Leading pieces of a span that somebody else folds: none.
+struct nothing_shared {
+  constexpr std::uint32_t operator()(std::uint32_t) const noexcept { return 0; }
+};
+
 /// Visits the items of a step in a fixed order: f(item, cost of all items before it). Returns the total cost, in live
-/// pieces. Heads of one block come together, so that their tiles are read while query rows are warm.
-template <kv::Layout L, class F>
-std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, F&& f) {
+/// pieces. Heads of one block come together, so that their tiles are read while query rows are warm. `shared(span)`: pieces
+/// that are left out at the front of heads that keep all tokens.
+template <kv::Layout L, class F, class Shared = nothing_shared>
+std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, F&& f, const Shared& shared = {}) {
   const std::uint32_t block = block_tokens(p);
   std::uint64_t cost = 0;
   for (std::uint32_t s = 0; s < spans.size(); ++s) {
@@ -63,6 +70,7 @@ std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t lay
       for (std::uint32_t h = 0; h < p.kv_heads; ++h) {
         const std::uint32_t group = layout.slot(layer, h).group, tile = at / tile_tokens;
         work_item item{s, h, at, stop - at, live_pieces_of(layout.group_sees(group), at, tile + 1 + kv::extra_tiles(layout, group, tile))};
+        if (!layout.group_sees(group).limited()) item.pieces.recent = item.prefix = shared(s);
         f(item, cost);
         cost += item.pieces.count();
       }

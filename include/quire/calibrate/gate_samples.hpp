@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/checksum.hpp"
 #include "../core/status.hpp"
 
 namespace quire::inline v0::calibrate {
@@ -41,11 +42,6 @@ inline std::uint64_t load(const std::byte* p, std::size_t bytes) noexcept {
 inline void store(std::byte* p, std::uint64_t x, std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < bytes; ++i) p[i] = static_cast<std::byte>(x >> 8 * i & 0xffu);
 }
-inline std::uint64_t hash(std::span<const std::byte> bytes) noexcept {
-  std::uint64_t h = 0xcbf29ce484222325u;
-  for (const std::byte b : bytes) h = (h ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3u;
-  return h;
-}
 inline status check_shape(std::uint32_t layers, std::uint32_t kv_heads, std::uint32_t samples) noexcept {
   const std::uint64_t heads = std::uint64_t{layers} * kv_heads;
   if (heads == 0 || heads > most_heads) return {errc::out_of_range, "heads of the gate file", static_cast<std::int64_t>(heads), 1, most_heads};
@@ -69,7 +65,7 @@ inline status check_shape(std::uint32_t layers, std::uint32_t kv_heads, std::uin
     std::memcpy(&bits, &from.d[e], 8);
     detail::store(made.data() + header + 8 * e, bits, 8);
   }
-  detail::store(made.data() + header + 8 * n, detail::hash({made.data(), header + 8 * n}), 8);
+  detail::store(made.data() + header + 8 * n, fnv1a({made.data(), header + 8 * n}), 8);
   out = std::move(made);
   return {};
 }
@@ -87,7 +83,7 @@ inline status check_shape(std::uint32_t layers, std::uint32_t kv_heads, std::uin
   if (const status s = detail::check_shape(made.layers, made.kv_heads, made.samples); !s) return s;
   const std::uint64_t n = std::uint64_t{made.samples} * made.heads() * made.heads(), want = header + 8 * n + trailer;
   if (bytes.size() != want) return {errc::corrupt, "gate file (size)", size, static_cast<std::int64_t>(want), static_cast<std::int64_t>(want)};
-  if (detail::load(bytes.data() + header + 8 * n, 8) != detail::hash(bytes.first(header + 8 * n))) return {errc::corrupt, "gate file (checksum)"};
+  if (detail::load(bytes.data() + header + 8 * n, 8) != fnv1a(bytes.first(header + 8 * n))) return {errc::corrupt, "gate file (checksum)"};
   made.d.resize(n);
   for (std::size_t e = 0; e < n; ++e) {
     const std::uint64_t bits = detail::load(bytes.data() + header + 8 * e, 8);

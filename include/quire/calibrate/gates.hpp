@@ -10,9 +10,9 @@
 #include <span>
 #include <vector>
 
+#include "../core/random.hpp"
 #include "../core/status.hpp"
 #include "optimizer.hpp"
-#include "random.hpp"
 #include "rate_schedule.hpp"
 
 namespace quire::inline v0::calibrate {
@@ -159,7 +159,7 @@ template <Optimizer O, Schedule S>
       if (!std::isfinite(made.objective.back())) return {errc::not_finite, "gate", static_cast<std::int64_t>(t)};
     }
     if (t == options.steps) break;
-    if (t % order.size() == 0) random.shuffle(order.data(), order.size());
+    if (t % order.size() == 0) random.shuffle(std::span(order));
     objective.gradient(order[t % order.size()], std::span<const T>(alpha), std::span<T>(gradient));
     const double rate = rates.value(t);
     if (options.recorder) optimizer.step(alpha, gradient, rate, *options.recorder);

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "../core/random.hpp"
 #include "../core/status.hpp"
-#include "random.hpp"
 
 namespace quire::inline v0::calibrate {
 

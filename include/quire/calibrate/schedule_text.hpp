@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -15,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "../core/checksum.hpp"
 #include "../core/status.hpp"
 #include "rate_schedule.hpp"
 #include "table_profile.hpp"
@@ -172,11 +174,7 @@ bool emplace(V& v, std::size_t index, F&& then) {
   return false;
 }
 
-inline std::uint64_t hash(std::string_view text) noexcept {
-  std::uint64_t h = 0xcbf29ce484222325u;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return h;
-}
+inline std::uint64_t hash(std::string_view text) noexcept { return fnv1a(std::as_bytes(std::span(text))); }
 
 }  // namespace detail
 

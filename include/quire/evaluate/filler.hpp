@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "random.hpp"
+#include "../core/random.hpp"
 
 namespace quire::inline v0::evaluate {
 namespace detail {
@@ -39,7 +39,7 @@ inline constexpr std::string_view times[] = {
 
 /// A sentence of harmless prose, without digits: what facts are hidden in. Three forms over four lists of 32, about three million
 /// different ones. cost: one allocation or two. test: tests/evaluate/filler.cpp
-inline std::string filler_sentence(draws& draw) {
+inline std::string filler_sentence(splitmix64& draw) {
   const auto pick = [&](const auto& list) { return list[static_cast<std::size_t>(draw.below(std::size(list)))]; };
   const std::string who(pick(detail::people)), what(pick(detail::things)), when(pick(detail::times));
   const std::string deed(pick(detail::deeds));

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "../core/random.hpp"
 #include "../core/status.hpp"
 #include "filler.hpp"
-#include "random.hpp"
 
 namespace quire::inline v0::evaluate {
 
@@ -55,7 +55,7 @@ inline constexpr std::string_view words[] = {
     "puzzle", "rocket", "saddle", "shadow", "temple", "ticket", "tunnel", "velvet", "window"};
 
 /// `count` numbers of `digits` digits, all different, none starting with 0.
-inline std::vector<std::string> numbers(draws& draw, std::uint32_t count, std::uint32_t digits) {
+inline std::vector<std::string> numbers(splitmix64& draw, std::uint32_t count, std::uint32_t digits) {
   std::vector<std::string> out;
   while (out.size() < count) {
     std::string n;
@@ -65,7 +65,7 @@ inline std::vector<std::string> numbers(draws& draw, std::uint32_t count, std::u
   return out;
 }
 /// `count` different values of [0, n) in a drawn order.
-inline std::vector<std::uint32_t> choose(draws& draw, std::uint32_t n, std::uint32_t count) {
+inline std::vector<std::uint32_t> choose(splitmix64& draw, std::uint32_t n, std::uint32_t count) {
   std::vector<std::uint32_t> all(n);
   for (std::uint32_t i = 0; i < n; ++i) all[i] = i;
   draw.shuffle(std::span<std::uint32_t>(all));
@@ -76,11 +76,11 @@ inline std::vector<std::uint32_t> choose(draws& draw, std::uint32_t n, std::uint
 /// `facts` spread through filler: fact i falls somewhere in the i-th of equal parts, so every depth is asked for.
 /// The longest such text of at most `most` tokens. fails: out_of_range when the facts alone are longer.
 template <class Count>
-status spread(const std::string& opening, const std::vector<std::string>& facts, std::size_t most, draws& draw, const Count& count,
+status spread(const std::string& opening, const std::vector<std::string>& facts, std::size_t most, splitmix64& draw, const Count& count,
               std::string_view joint, retrieval_task& out) {
-  const draws filler = draw.part(0), places_of = draw.part(1);
+  const splitmix64 filler = draw.part(0), places_of = draw.part(1);
   const auto build = [&](std::size_t sentences, std::vector<double>* depths) {
-    draws prose = filler, at = places_of;
+    splitmix64 prose = filler, at = places_of;
     std::vector<std::size_t> before(facts.size());  // filler sentences before each fact
     for (std::size_t i = 0; i < facts.size(); ++i)
       before[i] = static_cast<std::size_t>((static_cast<double>(i) + at.unit()) * static_cast<double>(sentences + 1) / static_cast<double>(facts.size()));
@@ -131,7 +131,7 @@ template <class Count>
 status needle(const retrieval_options& o, const Count& count, retrieval_task& out) {
   constexpr std::uint32_t all = std::size(detail::colours) * std::size(detail::animals);
   if (const status s = detail::check_retrieval(o, all); !s) return s;
-  draws draw(o.seed ^ 0x6e6565646c65u);
+  splitmix64 draw(o.seed ^ 0x6e6565646c65u);
   const auto numbers = detail::numbers(draw, o.facts, o.digits);
   const auto names = detail::choose(draw, all, o.facts);
   retrieval_task t;
@@ -153,7 +153,7 @@ status needle(const retrieval_options& o, const Count& count, retrieval_task& ou
 template <class Count>
 status line_retrieval(const retrieval_options& o, const Count& count, retrieval_task& out) {
   if (const status s = detail::check_retrieval(o, std::size(detail::words)); !s) return s;
-  draws draw(o.seed ^ 0x6c696e65u);
+  splitmix64 draw(o.seed ^ 0x6c696e65u);
   const auto contents = detail::numbers(draw, o.facts, o.digits);
   const auto names = detail::choose(draw, std::size(detail::words), o.facts);
   retrieval_task t;

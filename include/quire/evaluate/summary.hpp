@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "../core/config.hpp"
-#include "random.hpp"
+#include "../core/random.hpp"
 
 namespace quire::inline v0::evaluate {
 
@@ -101,7 +101,7 @@ inline interval bootstrap_mean(std::span<const double> x, std::span<const std::u
     const std::size_t g = cluster.empty() ? i : static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), cluster[i]) - names.begin());
     sum[g] += x[i], count[g] += 1;
   }
-  draws draw(o.seed);
+  splitmix64 draw(o.seed);
   std::vector<double> means(o.resamples);
   for (double& m : means) {
     double total = 0, n = 0;

@@ -3,6 +3,7 @@
 // as they are, so a sequence that comes back continues bit for bit, in any store of the same layout.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <span>
 
@@ -32,14 +33,14 @@ std::uint64_t layout_signature(const L& l) noexcept {
 /// What stands before the bytes.
 struct image_header {
   static constexpr std::uint64_t magic_number = 0x3145524955514b56u;
-  static constexpr std::uint32_t current = 1;
+  static constexpr std::uint32_t current = 2;   ///< 2: the checksum covers the header too
   std::uint64_t magic = magic_number;
   std::uint32_t version = current;
   std::uint32_t reserved = 0;
   std::uint64_t signature = 0;   ///< layout_signature
   std::uint64_t bytes = 0;       ///< header included
   sequence_mark mark;
-  std::uint64_t sum = 0;         ///< checksum of the mark and all bytes after the header
+  std::uint64_t sum = 0;         ///< checksum of all bytes before it and after it
 };
 static_assert(std::is_trivially_copyable_v<image_header> && std::has_unique_object_representations_v<image_header>);
 
@@ -60,7 +61,7 @@ status export_sequence(const store<L>& from, std::uint32_t sequence, std::span<s
   if (out.size() < bytes) return {errc::out_of_range, "bytes of the image", static_cast<std::int64_t>(out.size()), static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(bytes)};
   image_header h{.signature = layout_signature(from.layout()), .bytes = bytes, .mark = from.mark(sequence)};
   checksum sum;
-  sum.add(&h.mark, sizeof h.mark);
+  sum.add(&h, offsetof(image_header, sum));
   std::byte* to = out.data() + sizeof h;
   from.for_each_stretch(sequence, [&](const std::byte* p, std::size_t n) {
     if (n != 0) std::memcpy(to, p, n);
@@ -85,7 +86,7 @@ status import_sequence(store<L>& to, std::span<const std::byte> image, std::uint
   if (h.signature != layout_signature(to.layout())) return {errc::unsupported_shape, "layout signature of the image", static_cast<std::int64_t>(h.signature)};
   if (h.bytes != image.size()) return {errc::corrupt, "bytes of the image", static_cast<std::int64_t>(image.size()), static_cast<std::int64_t>(h.bytes), static_cast<std::int64_t>(h.bytes)};
   checksum sum;
-  sum.add(&h.mark, sizeof h.mark);
+  sum.add(&h, offsetof(image_header, sum));
   sum.add(image.data() + sizeof h, image.size() - sizeof h);
   if (sum.value() != h.sum) return {errc::corrupt, "checksum of the image", static_cast<std::int64_t>(h.sum)};
   std::uint32_t s = 0;

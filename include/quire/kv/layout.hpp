@@ -48,6 +48,12 @@ concept Layout = std::is_trivially_copyable_v<L> && requires(const L l, std::uin
 template <class Pair>
 inline constexpr bool balances = requires { requires Pair::key_codec::balances; };
 
+/// Whether a sequence at a tile boundary is its sealed tiles and nothing else, and their bytes depend on its tokens alone: all
+/// heads in one group that drops nothing, no overlay, remainder or balancer. What may enter a prefix index.
+template <class L>
+inline constexpr bool prefix_shareable =
+    L::traits.shareable && L::traits.prefix_pure && L::max_groups == 1 && !L::overlays && !L::compensates && !balances<typename L::sealed_pair>;
+
 template <Layout L>
 QUIRE_HD constexpr std::size_t page_bytes(const L& l, std::uint32_t g) noexcept {
   return l.group_heads(g) * l.sealed().piece_bytes(l.extent().head_dim);

@@ -8,58 +8,60 @@
 #include <vector>
 
 #include "../core/status.hpp"
+#include "free_runs.hpp"
 
 namespace quire::inline v0::kv {
 
-/// Equal pages with reference counts in one arena. Not copyable. One thread at a time may call non-const members.
-/// cost: every operation constant time, no allocation after construction. test: tests/kv/pool.cpp
+/// Equal pages with reference counts in one arena; pages of one owner lie side by side where they can (kv/free_runs.hpp).
+/// With no bytes a page it counts slots that lie elsewhere. Not copyable. One thread at a time may call non-const members.
+/// cost: acquire and the last release O(log pages), the rest constant; no allocation after construction. test: tests/kv/pool.cpp
 class page_pool {
  public:
-  static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr std::uint32_t none = free_runs::none;
 
   page_pool() = default;
   /// throws std::bad_alloc. Memory is taken from the system when a page is first written.
-  page_pool(std::uint32_t pages, std::size_t page_bytes) : page_bytes_(page_bytes), references_(pages, 0) {
-    free_.reserve(pages);
-    for (std::uint32_t p = pages; p != 0; --p) free_.push_back(p - 1);
+  page_pool(std::uint32_t pages, std::size_t page_bytes, std::uint32_t owners = 0) : page_bytes_(page_bytes), references_(pages, 0), free_(pages, owners) {
     if (pages != 0 && page_bytes != 0)
       arena_.reset(static_cast<std::byte*>(::operator new(page_bytes * pages, std::align_val_t{alignment})));
   }
 
   std::uint32_t pages() const noexcept { return static_cast<std::uint32_t>(references_.size()); }
-  std::uint32_t free_pages() const noexcept { return static_cast<std::uint32_t>(free_.size()); }
+  std::uint32_t free_pages() const noexcept { return free_.free(); }
   std::size_t page_bytes() const noexcept { return page_bytes_; }
   std::byte* base() const noexcept { return arena_.get(); }
   std::byte* page(std::uint32_t p) const noexcept { return arena_.get() + p * page_bytes_; }
   std::uint32_t references(std::uint32_t p) const noexcept { return references_[p]; }
 
-  /// A page with one reference, or `none` when there is no free page.
-  std::uint32_t acquire() noexcept {
-    if (free_.empty()) return none;
-    const std::uint32_t p = free_.back();
-    free_.pop_back();
-    references_[p] = 1;
+  /// A page with one reference, or `none` when there is no free page. An owner's pages come from its group, a run that is
+  /// opened with up to `want` pages; without an owner the page is a group of its own.
+  std::uint32_t acquire(std::uint32_t owner = none, std::uint32_t want = 1) noexcept {
+    const std::uint32_t p = free_.acquire(owner, want);
+    if (p != none) references_[p] = 1;
     return p;
   }
+  /// What is unused of the owner's group becomes everybody's.
+  void leave(std::uint32_t owner) noexcept { free_.leave(owner); }
   void share(std::uint32_t p) noexcept {
     QUIRE_ASSERT(references_[p] > 0, "quire::kv::page_pool: a free page cannot be shared");
     ++references_[p];
   }
   void release(std::uint32_t p) noexcept {
     QUIRE_ASSERT(references_[p] > 0, "quire::kv::page_pool: page released twice");
-    if (--references_[p] == 0) free_.push_back(p);
+    if (--references_[p] == 0) free_.release(p);
   }
 
-  /// Whether the free list and the counts agree with `held`, the references found by walking every owner.
+  /// Releases what a table names from entry `size` on; entries may be `none`.
+  void shrink(std::vector<std::uint32_t>& table, std::size_t size) noexcept {
+    for (; table.size() > size; table.pop_back())
+      if (table.back() != none) release(table.back());
+  }
+
+  /// Whether the free runs and the counts agree with `held`, the references found by walking every owner.
   bool check(const std::vector<std::uint32_t>& held) const {
-    if (held.size() != references_.size()) return false;
-    std::vector<bool> seen(references_.size(), false);
-    for (std::uint32_t p : free_) {
-      if (p >= references_.size() || seen[p] || references_[p] != 0) return false;
-      seen[p] = true;
-    }
-    for (std::size_t p = 0; p < references_.size(); ++p)
-      if (references_[p] != held[p] || (references_[p] == 0) != seen[p]) return false;
+    if (held != references_ || !free_.check()) return false;
+    for (std::uint32_t p = 0; p < pages(); ++p)
+      if ((references_[p] == 0) != free_.is_free(p)) return false;
     return true;
   }
 
@@ -71,7 +73,7 @@ class page_pool {
   std::size_t page_bytes_ = 0;
   std::unique_ptr<std::byte, free_arena> arena_;
   std::vector<std::uint32_t> references_;
-  std::vector<std::uint32_t> free_;
+  free_runs free_;
 };
 
 }  // namespace quire::inline v0::kv

@@ -19,6 +19,13 @@ struct state_block {
   std::byte* data = nullptr;     ///< [bytes], owned by the store
 };
 
+/// What a sequence is besides its bytes; layouts have at most two groups.
+struct sequence_mark {
+  std::uint32_t length = 0, raw_tile = 0;
+  std::uint32_t kept_from[2] = {0, 0};
+  std::uint64_t steps = 0;
+};
+
 /// What the heads of one group keep.
 struct state_needs {
   bool balance = false;      ///< channel balancer of the keys

@@ -2,22 +2,17 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
+#include <concepts>
 #include <cstring>
+#include <numeric>
 #include <span>
 #include <vector>
 
+#include "sequence_entry.hpp"
 #include "store_options.hpp"
 #include "view.hpp"
 
 namespace quire::inline v0::kv {
-
-/// What a sequence is besides its bytes; layouts have at most two groups.
-struct sequence_mark {
-  std::uint32_t length = 0, raw_tile = 0;
-  std::uint32_t kept_from[2] = {0, 0};
-  std::uint64_t steps = 0;
-};
 
 /// Owner of all pages, host side. Sequences are small numbers; every failing call leaves the store as it was.
 /// A step on a sequence is reserve(n) → kernels append and read through `view()` → commit(n).
@@ -28,16 +23,18 @@ class store {
  public:
   using layout_type = L;
   using demand = page_demand<L::max_groups>;
+  using tile_type = tile_pages<L::max_groups>;
   static constexpr std::uint32_t absent = page_pool::none;
   static constexpr std::uint32_t tails = L::max_groups, overlays = L::max_groups + 1, pools = L::max_groups + 2;  ///< pool numbers
+  static constexpr std::uint32_t states = pools;  ///< the pool of state blocks: every open sequence has one, no demand counts it
 
   store(const L& layout, const store_options<L>& options)
       : layout_(layout), options_(options), records_(options.sequences), sequences_(options.sequences) {
     for (std::uint32_t g = 0; g < L::max_groups; ++g)
-      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0);
-    pools_[tails] = page_pool(options.sequences, tail_bytes(layout));
-    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout));
-    state_.resize(static_cast<std::size_t>(options.sequences) * layout.state().bytes());
+      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences);
+    pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences);
+    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences);
+    pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences);
     for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
       s.overlay.reserve(layout.overlay_tiles(options.max_tokens));
@@ -49,10 +46,12 @@ class store {
   const L& layout() const noexcept { return layout_; }
   const store_options<L>& options() const noexcept { return options_; }
 
-  /// A new empty sequence. fails: out_of_pages when all `sequences` handles are taken.
+  /// A new empty sequence. fails: out_of_pages when all `sequences` handles or state blocks are taken.
   status open(std::uint32_t& sequence) noexcept {
     for (std::uint32_t s = 0; s < sequences_.size(); ++s)
       if (!sequences_[s].live) {
+        if (pools_[states].free_pages() == 0) return {errc::out_of_pages, "state blocks", 1, 0, 0};
+        sequences_[s].state = pools_[states].acquire();
         sequences_[s].live = true;
         sequence = s;
         layout_.state().reset(state_at(s));
@@ -65,10 +64,12 @@ class store {
   void close(std::uint32_t sequence) noexcept {
     if (!known(sequence)) return;
     entry& s = sequences_[sequence];
-    for (std::uint32_t g = 0; g < L::max_groups; ++g) shrink(s.pages[g], pools_[g], 0);
-    shrink(s.overlay, pools_[overlays], 0);
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) pools_[g].shrink(s.pages[g], 0);
+    pools_[overlays].shrink(s.overlay, 0);
+    for (page_pool& p : pools_) p.leave(sequence);
     if (s.tail != absent) pools_[tails].release(s.tail);
-    s.length = 0, s.tail = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.steps = 0;
+    pools_[states].release(s.state);
+    s.length = 0, s.tail = absent, s.state = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.copied = 0, s.steps = 0;
     refresh(sequence);
   }
 
@@ -80,13 +81,11 @@ class store {
     demand d;
     if (!known(sequence) || tokens == 0) return d;
     const entry& s = sequences_[sequence];
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      const std::uint32_t want = tiles_filled(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.pages[g].size());
-      d.pages[g] = want > have ? want - have : 0;
-    }
+    const std::uint32_t length = s.length + std::min(tokens, ~s.length);
+    const auto missing = [](std::uint32_t want, std::size_t have) { return want > have ? want - static_cast<std::uint32_t>(have) : 0; };
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) d.pages[g] = missing(tiles_filled(length), s.pages[g].size());
     d.pages[tails] = s.tail == absent;
-    const std::uint32_t want = layout_.overlay_tiles(s.length + std::min(tokens, ~s.length)), have = static_cast<std::uint32_t>(s.overlay.size());
-    d.pages[overlays] = want > have ? want - have : 0;
+    d.pages[overlays] = missing(layout_.overlay_tiles(length), s.overlay.size());
     return d;
   }
   bool fits(const demand& d) const noexcept {
@@ -104,8 +103,8 @@ class store {
     for (std::uint32_t p = 0; p < pools; ++p)
       if (d.pages[p] > pools_[p].free_pages()) return {errc::out_of_pages, "pages", d.pages[p], 0, pools_[p].free_pages()};
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
-      for (std::uint32_t i = 0; i < d.pages[g]; ++i) s.pages[g].push_back(pools_[g].acquire());
-    for (std::uint32_t i = 0; i < d.pages[overlays]; ++i) s.overlay.push_back(new_page(overlays));
+      for (std::uint32_t i = 0; i < d.pages[g]; ++i) s.pages[g].push_back(page_for(g, sequence, d.pages[g] - i));
+    for (std::uint32_t i = 0; i < d.pages[overlays]; ++i) s.overlay.push_back(new_page(overlays, sequence, d.pages[overlays] - i));
     if (d.pages[tails] != 0) s.tail = new_page(tails);
     refresh(sequence);
     return {};
@@ -140,13 +139,13 @@ class store {
         if (a.pages[g][t] != absent) pools_[g].share(a.pages[g][t]);
       }
     b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps;
-    const auto copy = [&](std::uint32_t pool, std::uint32_t page) {
-      const std::uint32_t own = pools_[pool].acquire();
+    const auto copy = [&](std::uint32_t pool, std::uint32_t page, std::uint32_t owner, std::uint32_t left) {
+      const std::uint32_t own = page_for(pool, owner, left);
       std::memcpy(pools_[pool].page(own), pools_[pool].page(page), pools_[pool].page_bytes());
       return own;
     };
-    for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i]));
-    if (a.tail != absent) b.tail = copy(tails, a.tail);
+    for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i], to, exact - i));
+    if (a.tail != absent) b.tail = copy(tails, a.tail, absent, 1);
     std::copy_n(state_at(from), layout_.state().bytes(), state_at(to));
     refresh(to);
     return {};
@@ -172,27 +171,56 @@ class store {
     if (length % tile_tokens != 0) s.raw_tile = tile;
     if (length % tile_tokens == 0 && tile != s.raw_tile + 1) s.raw_tile = absent;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      shrink(s.pages[g], pools_[g], tile);
+      pools_[g].shrink(s.pages[g], tile);
       s.kept_from[g] = std::min(s.kept_from[g], tile);
     }
-    shrink(s.overlay, pools_[overlays], layout_.overlay_tiles(length));
+    pools_[overlays].shrink(s.overlay, layout_.overlay_tiles(length));
     s.length = length;
+    s.copied = std::min(s.copied, tile);
+    refresh(sequence);
+    return {};
+  }
+
+  /// Pages of a sealed, committed tile, `absent` where its group dropped it. Precondition: tile < length / tile_tokens.
+  tile_type tile(std::uint32_t sequence, std::uint32_t tile) const noexcept {
+    tile_type t;
+    for (std::uint32_t g = 0; g < L::max_groups; ++g) t.page[g] = g < layout_.groups() ? sequences_[sequence].pages[g][tile] : absent;
+    return t;
+  }
+  /// A tile that something besides sequences holds too (kv/prefix_cache.hpp), until it is dropped as often. Precondition: it is held.
+  void hold(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].share(t.page[g]); }
+  void drop(const tile_type& t) noexcept { for (std::uint32_t g = 0; g < layout_.groups(); ++g) pools_[g].release(t.page[g]); }
+  /// Gives a sequence another copy of a sealed tile of the same bytes. Preconditions: as for `tile` and `hold`; nothing is dropped.
+  void replace(std::uint32_t sequence, std::uint32_t at, const tile_type& by) noexcept {
+    hold(by), drop(tile(sequence, at));
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) sequences_[sequence].pages[g][at] = by.page[g];
+  }
+  /// Lets an empty sequence begin with sealed tiles that others hold; the exact rows of none of them are there.
+  /// fails: unknown_sequence, out_of_range (not empty, or too many tiles), out_of_pages.
+  status attach(std::uint32_t sequence, std::span<const tile_type> tiles) noexcept {
+    static_assert(prefix_shareable<L>, "quire::kv::store: a sequence of this layout is more than its sealed tiles (dropped tiles, overlays or a state block): it can't begin with shared ones");
+    if (!known(sequence)) return unknown(sequence);
+    entry& s = sequences_[sequence];
+    if (s.length != 0 || !s.pages[0].empty()) return {errc::out_of_range, "tokens reserved before the shared ones", std::max(s.length, 1u), 0, 0};
+    if (const std::uint32_t most = tiles_filled(options_.max_tokens); tiles.size() > most) return {errc::out_of_range, "shared tiles", static_cast<std::int64_t>(tiles.size()), 0, most};
+    if (tiles.empty()) return {};
+    if (pools_[tails].free_pages() == 0) return {errc::out_of_pages, "tail pages", 1, 0, 0};  // copies hold them
+    for (const tile_type& t : tiles) hold(t), s.pages[0].push_back(t.page[0]);
+    if (s.tail == absent) s.tail = new_page(tails);
+    s.length = static_cast<std::uint32_t>(tiles.size()) * tile_tokens, s.raw_tile = absent;
     refresh(sequence);
     return {};
   }
 
   std::uint32_t free_pages(std::uint32_t pool) const noexcept { return pools_[pool].free_pages(); }
   std::size_t free_bytes() const noexcept {
-    std::size_t bytes = 0;
-    for (const page_pool& p : pools_) bytes += p.free_pages() * p.page_bytes();
-    return bytes;
+    return std::accumulate(pools_.begin(), pools_.begin() + pools, std::size_t{0}, [](std::size_t n, const page_pool& p) { return n + p.free_pages() * p.page_bytes(); });
   }
   /// Bytes a sequence holds now: its pages (shared ones counted in full), tail and state block.
   std::size_t bytes(std::uint32_t sequence) const noexcept {
     if (!known(sequence)) return 0;
     const entry& s = sequences_[sequence];
-    std::size_t bytes = s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state().bytes();
-    bytes += s.overlay.size() * overlay_page_bytes(layout_);
+    std::size_t bytes = s.overlay.size() * overlay_page_bytes(layout_) + (s.tail == absent ? 0 : tail_bytes(layout_) + layout_.state().bytes());
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       bytes += pools_[g].page_bytes() * static_cast<std::size_t>(std::count_if(s.pages[g].begin(), s.pages[g].end(), [](auto p) { return p != absent; }));
     return bytes;
@@ -202,56 +230,70 @@ class store {
   }
   sequence_mark mark(std::uint32_t sequence) const noexcept {
     const entry& s = sequences_[sequence];
-    sequence_mark m{s.length, s.raw_tile, {}, s.steps};
-    for (std::uint32_t g = 0; g < L::max_groups; ++g) m.kept_from[g] = s.kept_from[g];
-    return m;
+    return {s.length, s.raw_tile, {s.kept_from[0], L::max_groups > 1 ? s.kept_from[L::max_groups - 1] : 0}, s.steps};
   }
-  /// An empty-handed sequence with that mark: pages acquired, bytes whatever they are (see kv/image.hpp).
+  /// An empty-handed sequence with that mark: pages acquired, bytes whatever they are (see kv/image.hpp). `kept(g, tile)` may
+  /// name a page that still holds a sealed tile: the sequence shares it instead of acquiring one; `absent` says there is none.
   /// fails: corrupt (a mark that no sequence of this layout has), out_of_range, out_of_pages.
-  status adopt(const sequence_mark& m, std::uint32_t& sequence) noexcept {
+  template <class Kept>
+  status adopt(const sequence_mark& m, std::uint32_t& sequence, Kept&& kept) noexcept {
     if (m.length > options_.max_tokens) return {errc::out_of_range, "tokens of the sequence", m.length, 0, options_.max_tokens};
     const std::uint32_t full = m.length / tile_tokens;
     if (m.length % tile_tokens != 0 ? m.raw_tile != full : m.raw_tile != absent && m.raw_tile + 1 != full) return {errc::corrupt, "raw tile of the sequence", m.raw_tile};
     std::uint32_t s = 0;
     if (status opened = open(s); !opened) return opened;
     entry& e = sequences_[s];
-    const auto refuse = [&](status why) {
-      close(s);
-      return why;
-    };
+    const auto refuse = [&](status why) { return close(s), why; };
     e.length = m.length, e.raw_tile = m.raw_tile, e.steps = m.steps;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
       const visibility sees = layout_.group_sees(g);
       e.kept_from[g] = m.kept_from[g];
-      for (std::uint32_t t = 0; t < tiles_filled(m.length); ++t) {
+      for (std::uint32_t t = 0; t < full; ++t) {
         const bool gone = sees.limited() && t >= tiles_touched(sees.sinks) && t < m.kept_from[g];
         if (gone && !sees.drops(m.length, t)) return refuse({errc::corrupt, "first kept tile", m.kept_from[g]});
-        e.pages[g].push_back(gone ? absent : pools_[g].acquire());
-        if (!gone && e.pages[g].back() == absent) return refuse({errc::out_of_pages, "pages", 1, 0, 0});
+        std::uint32_t page = gone ? absent : kept(g, t);
+        if (page != absent) pools_[g].share(page);
+        else if (!gone) page = page_for(g, s, full - t);
+        e.pages[g].push_back(page);
+        if (!gone && page == absent) return refuse({errc::out_of_pages, "pages", 1, 0, 0});
       }
     }
     if (layout_.overlay_tiles(m.length) > pools_[overlays].free_pages() || pools_[tails].free_pages() == 0)
       return refuse({errc::out_of_pages, "overlay and tail pages", layout_.overlay_tiles(m.length) + std::int64_t{1}, 0, pools_[overlays].free_pages()});
-    for (std::uint32_t i = 0; i < layout_.overlay_tiles(m.length); ++i) e.overlay.push_back(new_page(overlays));
+    for (std::uint32_t i = 0; i < layout_.overlay_tiles(m.length); ++i) e.overlay.push_back(new_page(overlays, s, layout_.overlay_tiles(m.length) - i));
     if (m.length != 0) e.tail = new_page(tails);
     refresh(s);
     sequence = s;
     return {};
   }
-  /// f(bytes, count) over everything a sequence's committed tokens hold, in an order that only the mark decides.
+  status adopt(const sequence_mark& m, std::uint32_t& sequence) noexcept { return adopt(m, sequence, [](auto, auto) { return absent; }); }
+  /// f(pool, i, page) over everything a sequence's committed tokens hold, in an order that only the mark decides: sealed tiles
+  /// (i: the tile), overlays (i: which), the tail and the state block.
   template <class F>
-  void for_each_stretch(std::uint32_t sequence, F&& f) {
+  void for_each_page(std::uint32_t sequence, F&& f) const {
     const entry& s = sequences_[sequence];
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
       for (std::uint32_t t = 0; t < tiles_filled(s.length); ++t)
-        if (s.pages[g][t] != absent) f(pools_[g].page(s.pages[g][t]), pools_[g].page_bytes());
-    for (std::uint32_t i = 0; i < layout_.overlay_tiles(s.length); ++i) f(pools_[overlays].page(s.overlay[i]), pools_[overlays].page_bytes());
-    if (s.tail != absent && s.length != 0) f(pools_[tails].page(s.tail), pools_[tails].page_bytes());
-    f(state_at(sequence), std::size_t{layout_.state().bytes()});
+        if (s.pages[g][t] != absent) f(g, t, s.pages[g][t]);
+    for (std::uint32_t i = 0; i < layout_.overlay_tiles(s.length); ++i) f(overlays, i, s.overlay[i]);
+    if (s.tail != absent && s.length != 0) f(tails, 0u, s.tail);
+    f(states, 0u, s.state);
+  }
+  /// f(bytes, count) over the same, as stretches.
+  template <class F>
+  void for_each_stretch(std::uint32_t sequence, F&& f) {
+    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(pools_[p].page(page), pools_[p].page_bytes()); });
   }
   template <class F>
   void for_each_stretch(std::uint32_t sequence, F&& f) const {
-    const_cast<store*>(this)->for_each_stretch(sequence, [&](std::byte* p, std::size_t n) { f(static_cast<const std::byte*>(p), n); });
+    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(static_cast<const std::byte*>(pools_[p].page(page)), pools_[p].page_bytes()); });
+  }
+  /// The pool of a number, `states` included: to hold pages beyond the life of a sequence (share, release), or to know places.
+  page_pool& pool(std::uint32_t p) noexcept { return pools_[p]; }
+  /// Sealed tiles [0, copied) are the same bytes as when they were noted as copied elsewhere; truncation lowers it.
+  std::uint32_t copied(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].copied : 0; }
+  void note_copied(std::uint32_t sequence) noexcept {
+    if (known(sequence)) sequences_[sequence].copied = tiles_filled(sequences_[sequence].length);
   }
   /// What kernels read and append through; valid until the next non-const call.
   store_view<L> view() const noexcept {
@@ -260,43 +302,29 @@ class store {
     v.overlay_base = pools_[overlays].base();
     return v;
   }
-  /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. Allocates.
-  bool check() const {
-    for (std::uint32_t p = 0; p < pools; ++p) {
+  /// Walks every invariant: no page lost, owned twice or counted wrong; tables as long as lengths say. `others(pool, held)` adds
+  /// the references [page] that are held outside. Allocates.
+  template <std::invocable<std::uint32_t, std::vector<std::uint32_t>&> Others>
+  bool check(Others&& others) const {
+    for (std::uint32_t p = 0; p <= pools; ++p) {
       std::vector<std::uint32_t> held(pools_[p].pages(), 0);
-      for (const entry& s : sequences_) {
-        if (p == tails) {
-          if (s.tail != absent) ++held[s.tail];
-          continue;
-        }
-        if (p == overlays) {
-          for (std::uint32_t page : s.overlay) ++held[page];
-          if (s.overlay.size() < layout_.overlay_tiles(s.length) || (!s.live && !s.overlay.empty())) return false;
-          continue;
-        }
-        for (std::uint32_t page : s.pages[p])
-          if (page != absent) ++held[page];
-        if (p < layout_.groups() && s.pages[p].size() < tiles_filled(s.length)) return false;
-        if (!s.live && (!s.pages[p].empty() || s.length != 0)) return false;
-        for (std::uint32_t t = 0; p < layout_.groups() && t < tiles_filled(s.length); ++t)
-          if ((s.pages[p][t] == absent) && !layout_.group_sees(p).drops(s.length, t)) return false;
-      }
+      others(p, held);
+      for (const entry& s : sequences_)
+        if (!s.count(layout_, p, held)) return false;
       if (!pools_[p].check(held)) return false;
     }
     return true;
   }
+  /// `others`: the tiles held by others than sequences, as often as they are.
+  bool check(std::span<const tile_type> others = {}) const {
+    return check([&](std::uint32_t p, std::vector<std::uint32_t>& held) {
+      for (const tile_type& t : others)
+        if (p < layout_.groups()) ++held[t.page[p]];
+    });
+  }
 
  private:
-  struct entry {
-    std::array<std::vector<std::uint32_t>, L::max_groups> pages;  ///< [tile] page or `absent`
-    std::vector<std::uint32_t> overlay;
-    std::array<std::uint32_t, L::max_groups> kept_from{};
-    std::uint32_t length = 0;
-    std::uint32_t tail = absent;
-    std::uint32_t raw_tile = absent;  ///< tile whose exact rows the tail holds
-    std::uint64_t steps = 0;
-    bool live = false;
-  };
+  using entry = detail::sequence_entry<L::max_groups>;
 
   status unknown(std::uint32_t sequence) const noexcept {
     return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};
@@ -315,18 +343,16 @@ class store {
     return std::min(options_.max_tokens, static_cast<std::uint32_t>(tiles) * tile_tokens + tile_tokens - 1);
   }
 
-  std::uint32_t new_page(std::uint32_t pool) noexcept {
-    const std::uint32_t page = pools_[pool].acquire();
+  /// A page next to the sequence's last one, if there is one, as the first of `left` that are wanted now.
+  std::uint32_t page_for(std::uint32_t pool, std::uint32_t sequence, std::uint32_t left) noexcept {
+    return pools_[pool].acquire(sequence, std::max(left, options_.group_pages));
+  }
+  std::uint32_t new_page(std::uint32_t pool, std::uint32_t sequence = absent, std::uint32_t left = 1) noexcept {
+    const std::uint32_t page = page_for(pool, sequence, left);
     std::memset(pools_[pool].page(page), 0, pools_[pool].page_bytes());  // masked columns are multiplied by zero: keep them finite
     return page;
   }
-  std::byte* state_at(std::uint32_t sequence) noexcept { return state_.data() + std::size_t{sequence} * layout_.state().bytes(); }
-  static void shrink(std::vector<std::uint32_t>& table, page_pool& pool, std::size_t tiles) noexcept {
-    while (table.size() > tiles) {
-      if (table.back() != absent) pool.release(table.back());
-      table.pop_back();
-    }
-  }
+  std::byte* state_at(std::uint32_t sequence) noexcept { return pools_[states].page(sequences_[sequence].state); }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {
     const visibility sees = layout_.group_sees(g);
     if (!sees.limited()) return;
@@ -361,15 +387,14 @@ class store {
     r.overlay = s.overlay.data();
     r.length = s.length;
     r.tail = s.tail == absent ? nullptr : pools_[tails].page(s.tail);
-    r.state = state_at(sequence);
+    r.state = s.state == absent ? nullptr : state_at(sequence);
   }
 
   L layout_;
   store_options<L> options_;
-  std::array<page_pool, pools> pools_;
+  std::array<page_pool, pools + 1> pools_;
   std::vector<typename store_view<L>::record> records_;
   std::vector<entry> sequences_;
-  std::vector<std::byte> state_;
 };
 
 }  // namespace quire::inline v0::kv

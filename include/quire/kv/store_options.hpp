@@ -15,6 +15,13 @@ struct page_demand {
   friend bool operator==(const page_demand&, const page_demand&) = default;
 };
 
+/// The page that holds a tile, by group.
+template <std::uint32_t Groups>
+struct tile_pages {
+  std::array<std::uint32_t, Groups> page{};
+  friend bool operator==(const tile_pages&, const tile_pages&) = default;
+};
+
 /// Size of a store. `max_tokens` bounds one sequence; `pages[g]` bounds group g over all sequences (use `pages_for`).
 template <Layout L>
 struct store_options {
@@ -22,6 +29,7 @@ struct store_options {
   std::uint32_t max_tokens = 4096;
   std::array<std::uint32_t, L::max_groups> pages{};
   std::uint32_t overlay_pages = 0;   ///< over all sequences
+  std::uint32_t group_pages = 8;     ///< pages that a sequence's new block group starts with (kv/free_runs.hpp); 1: no groups
   std::uint64_t seed = 0;
   const std::byte* params = nullptr;
 };

@@ -50,10 +50,15 @@ class holdings {
     if (r) x.reserved = static_cast<std::uint32_t>(rows);
     return r;
   }
-  /// Notices when the rows of `x` have arrived.
+  /// Notices when the rows of `x` have arrived, and which of them have not.
   void poll(slot& x) {
-    if constexpr (ReadyMemory<M>)
-      if (x.arriving) x.arriving = !memory_->ready(x.r.id);
+    if constexpr (ReadyMemory<M>) {
+      if (!x.arriving || !memory_->ready(x.r.id)) return;
+      x.arriving = false;
+      if constexpr (ResidentMemory<M>)
+        if (const std::uint32_t rows = memory_->resident(x.r.id); rows < x.r.so_far.computed)
+          x.reserved = x.r.so_far.computed = x.r.so_far.resident = rows;
+    }
   }
   /// The pages go back; the request returns. Answers what became of its rows.
   preemption_kind preempt(slot& x, preemption_kind kind) {

@@ -37,8 +37,9 @@ template <class M>
 concept ResidentMemory = requires(M m, request_id id) {
   { m.resident(id) } -> std::same_as<std::uint32_t>;
 };
-/// `ready(id)`: whether all resident rows can be read. Asked once a step from admission until it says yes; meanwhile
-/// the sequence keeps its pages but is in no step. It may be preempted or released before it is ready.
+/// `ready(id)`: whether all resident rows can be read. Asked once a step from admission until it says yes; meanwhile the
+/// sequence keeps its pages but is in no step. It may be preempted or released before it is ready. Then `resident` is
+/// asked again: fewer rows mean that the others were lost on the way, and all room that was reserved with them.
 template <class M>
 concept ReadyMemory = requires(M m, request_id id) {
   { m.ready(id) } -> std::same_as<bool>;

@@ -5,13 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "../schedule/scheduler.hpp"
-#include "generation.hpp"
 #include "model.hpp"
+#include "sequences.hpp"
 
 namespace quire::inline v0::serve {
 
@@ -26,28 +25,25 @@ enum class progress : std::uint8_t {
 
 /// The step loop that joins a model, a store and a scheduler: pages are reserved, the model runs, rows are committed,
 /// tokens are drawn and streamed. An error ends the request it belongs to and no other. One thread at a time; the model
-/// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done).
+/// and the store outlive the engine, which closes its sequences when destroyed (without calling on_done). What the store
+/// offers beyond rows is used where the policy asks for it: see serve/store.hpp.
 /// throws: as schedule::scheduler (constructor); std::bad_alloc (submit); what callbacks throw (run_step, run, cancel).
 template <SequenceStore Store, Model<Store> M, schedule::Policy P = schedule::policy<>>
 class engine {
  public:
   engine(M& model, Store& store, P policy = {}, schedule::scheduler_options options = {})
-      : model_(&model), store_(&store), cache_{this}, scheduler_(cache_, std::move(policy), options) {
+      : model_(&model), store_(&store), memory_(jobs_, store), scheduler_(memory_, std::move(policy), options) {
     logits_.resize(std::size_t{scheduler_.options().max_running} * model.vocabulary());
     inputs_.reserve(scheduler_.options().max_running);
     ids_.reserve(scheduler_.options().max_running);
     events_.reserve(scheduler_.options().max_running);
   }
-  ~engine() {
-    for (auto& [id, j] : jobs_)
-      if (j.open) store_->close(j.sequence);
-  }
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
   /// Queue a text; `id` is its name from then on, never used twice.
-  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing
-  /// is queued then.
+  /// fails: out_of_range ("prompt token", and all that scheduler::submit names), unknown_sequence ("beside"); nothing is
+  /// queued then.
   status submit(generation g, request_id& id) {
     if (jobs_.size() >= scheduler_.options().max_requests)  // copies are not the scheduler's yet
       return {errc::out_of_range, "live requests", static_cast<std::int64_t>(jobs_.size()) + 1, 0,
@@ -65,6 +61,7 @@ class engine {
       jobs_.erase(at);
       return queued;
     }
+    memory_.joined(at->second);
     id = last_id_ = next;
     return {};
   }
@@ -86,6 +83,7 @@ class engine {
     if (next_event_ < events_.size()) return deliver(), progress::ran;  // a callback threw
     events_.clear();
     next_event_ = 0;
+    if constexpr (SwappingStore<Store>) store_->poll();
     if (!step_) step_ = scheduler_.next(now);  // else the model threw: the same step again
     const bool ran = step_.has_value();
     if (ran) {
@@ -112,6 +110,8 @@ class engine {
     for (;;) {
       const progress p = run_step();
       if (p == progress::idle || p == progress::busy) return;
+      if constexpr (SwappingStore<Store>)
+        if (p == progress::waiting) store_->wait();
       if (p != progress::blocked) continue;
       const scope s(*this);
       const schedule::refusal r = scheduler_.refused();
@@ -123,52 +123,6 @@ class engine {
   std::size_t live() const noexcept { return jobs_.size(); }
 
  private:
-  struct job {
-    generation g;  ///< g.prompt grows by what is generated
-    std::uint32_t prompt_tokens = 0;
-    std::uint32_t sequence = 0;  ///< the store's handle, while `open`
-    std::uint32_t reserved = 0;  ///< rows there is room for
-    bool open = false;
-    std::vector<request_id> copies{};  ///< texts beside this one that wait for its prompt
-    bool forked = false;               ///< draws its first token from another's logits, then queues for the rest
-    std::span<const std::int32_t> generated() const noexcept { return std::span(g.prompt).subspan(prompt_tokens); }
-  };
-
-  /// The store, as a scheduler sees it: by request, with reservations that add up.
-  struct cache {
-    engine* owner;
-    status admit(request_id id) {
-      job& j = owner->jobs_.at(id);
-      std::erase(owner->parked_, id);
-      if (!j.open) {
-        const status s = owner->with_room([&] { return owner->store_->open(j.sequence); });
-        if (!s) return s;
-        j.open = true;
-      }
-      j.reserved = resident(id);
-      return {};
-    }
-    std::uint32_t resident(request_id id) { return owner->store_->length(owner->jobs_.at(id).sequence); }
-    status reserve(request_id id, std::uint32_t tokens) {
-      job& j = owner->jobs_.at(id);
-      const std::uint32_t rows = j.reserved + tokens - owner->store_->length(j.sequence);
-      const status s = owner->with_room([&] { return owner->store_->reserve(j.sequence, rows); });
-      if (s) j.reserved += tokens;
-      return s;
-    }
-    void release(request_id id) { owner->close(owner->jobs_.at(id)); }
-    status fits(std::uint32_t tokens) requires requires(const Store& s) {
-      { s.fits(tokens) } -> std::same_as<status>;
-    }
-    { return std::as_const(*owner->store_).fits(tokens); }
-    std::uint64_t capacity_tokens() const requires CountedStore<Store> {
-      return std::as_const(*owner->store_).capacity_tokens();
-    }
-    std::uint64_t free_tokens() const requires CountedStore<Store> {
-      return std::as_const(*owner->store_).free_tokens();
-    }
-  };
-
   /// Something to tell: an error, or a row of logits to draw from.
   struct event {
     request_id id = 0;
@@ -202,10 +156,10 @@ class engine {
                               .max_new_tokens = j.g.max_new_tokens - (known - j.prompt_tokens),
                               .priority = j.g.priority,
                               .tenant = j.g.tenant,
-                              .deadline = j.g.deadline});
-  }
-  void close(job& j) {
-    if (std::exchange(j.open, false)) store_->close(j.sequence);
+                              .deadline = j.g.deadline,
+                              .group = j.g.group,
+                              .rank = j.g.rank,
+                              .hit_tokens = memory_.hit(j)});
   }
 
   /// A text that continues the prompt of another, which must not be computed yet.
@@ -222,12 +176,11 @@ class engine {
     g.prompt = root->second.g.prompt;
     const request_id next = last_id_ + 1;
     root->second.copies.push_back(next);
-    jobs_.emplace(next, job{std::move(g), r->prompt_tokens});
+    memory_.joined(jobs_.emplace(next, job{std::move(g), r->prompt_tokens}).first->second);
     id = last_id_ = next;
     return {};
   }
-  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is
-  /// room.
+  /// The prompt of `j` is computed: its copies draw from the same logits, each with a fork of the rows if there is room.
   void fork_copies(const job& j, const std::vector<request_id>& copies, std::size_t row) {
     for (const request_id id : copies) {
       const auto at = jobs_.find(id);
@@ -235,8 +188,7 @@ class engine {
       job& c = at->second;
       c.g.beside = 0;
       c.forked = true;
-      if constexpr (ForkingStore<Store>)
-        if (j.open && store_->fork(j.sequence, c.sequence)) c.open = true, parked_.push_back(id);
+      memory_.fork(j, id, c);
       events_.push_back({id, {}, row});
     }
   }
@@ -252,17 +204,6 @@ class engine {
     j.copies = std::move(copies);
     if (const status queued = enqueue(id, j); !queued) events_.push_back({id, queued});
   }
-  /// What `take` says once no copy that only waits holds what it needs: a waiting fork is a saving, not a claim.
-  template <class F>
-  status with_room(F&& take) {
-    for (;;) {
-      const status s = take();
-      if (s.code != errc::out_of_pages || parked_.empty()) return s;
-      close(jobs_.at(parked_.back()));
-      parked_.pop_back();
-    }
-  }
-
   void compute(const schedule::step& step) {
     inputs_.clear();
     ids_.clear();
@@ -283,7 +224,8 @@ class engine {
         s = model_->step(*store_, std::span<const model_input>(inputs_).subspan(i, 1), logits_.data() + row * width);
       if (s) s = store_->commit(inputs_[i].sequence, static_cast<std::uint32_t>(inputs_[i].tokens.size()));
       const request_id id = ids_[i];
-      if (!s) static_cast<void>(scheduler_.cancel(id));
+      if (s) memory_.committed(jobs_.at(id));
+      else static_cast<void>(scheduler_.cancel(id));
       if (!s || inputs_[i].wants_logits) events_.push_back({id, s, row});
       row += inputs_[i].wants_logits;
     }
@@ -336,25 +278,22 @@ class engine {
     if (!node) return;
     job& j = node.mapped();
     ended_.push_back(std::move(node));
-    std::erase(parked_, id);
-    close(j);  // a fork that waited
+    memory_.forget(id, j);  // a fork that waited
+    memory_.left(j);
     promote(std::move(j.copies));
     if (j.g.on_done) j.g.on_done(id, {how, why, j.generated()});
   }
 
-  using job_map = std::unordered_map<request_id, job>;
-
   M* model_;
   Store* store_;
   job_map jobs_;
-  cache cache_;
-  schedule::scheduler<cache, P> scheduler_;
+  sequences<Store> memory_;
+  schedule::scheduler<sequences<Store>, P> scheduler_;
   std::vector<float> logits_;  ///< [seats][vocabulary]
   std::vector<model_input> inputs_;
   std::vector<request_id> ids_;  ///< whose inputs
   std::optional<schedule::step> step_;
   std::vector<event> events_;
-  std::vector<request_id> parked_;  ///< forks that wait for a seat, oldest first
   std::vector<typename job_map::node_type> ended_;
   std::size_t next_event_ = 0;
   request_id last_id_ = 0;
@@ -362,7 +301,7 @@ class engine {
   bool stepping_ = false;
 
  public:
-  using scheduler_type = schedule::scheduler<cache, P>;
+  using scheduler_type = schedule::scheduler<sequences<Store>, P>;
   /// Counters, limits, policy and refusals. Not to be stepped or submitted to from outside.
   const scheduler_type& scheduling() const noexcept { return scheduler_; }
 };

@@ -39,6 +39,9 @@ struct generation {
   std::int32_t priority = 0;
   std::uint32_t tenant = 0;
   double deadline = std::numeric_limits<double>::infinity();
+  std::uint32_t group = 0;          ///< texts whose first `shared_tokens` tokens are the same, planned ahead; 0: none
+  std::uint64_t rank = 0;           ///< place in the planned order
+  std::uint32_t shared_tokens = 0;  ///< kept, where the store remembers prefixes, while any text of the group lives
   /// Another continuation of the prompt of this live request (0: none), which must not be computed yet; `prompt` is not
   /// looked at, and max_new_tokens is at most the other's. The prompt is computed once: where the store can fork, each
   /// text goes on from the same rows, and all draw their first token from the same logits.

@@ -15,7 +15,7 @@ namespace {
 template <kv::Layout L>
 double worst(const L& layout, const attention::problem& p, std::uint32_t tokens) {
   const rows data(tokens, p, 11);
-  kv::store<L> store(layout, kv::pages_for(layout, 1, tokens));
+  kv::store<L> store(layout, kv::pages_for(layout, 1, tokens, tokens));
   std::uint32_t s = 0;
   REQUIRE(store.open(s));
   double most = 0;
@@ -104,6 +104,16 @@ TEST_CASE("softcap ALiBi sink logits and the model window equal the double refer
     INFO(name);
     CHECK(worst(layout, p, 500) < 5e-5);
   });
+}
+
+TEST_CASE("sinks of several pieces before a dropped middle equal the double reference") {
+  const std::uint8_t keep[] = {1, 0};
+  const kv::head_classes classes({1, 2, 64}, keep);
+  const attention::problem p{.q_heads = 2, .kv_heads = 2};
+  for (const std::uint32_t sinks : {300u, 600u, 1200u}) {
+    INFO("sinks " << sinks);
+    CHECK(worst(kv::head_split<kv::raw_f32, kv::raw_f32>({1, 2, 64}, classes, {.sinks = sinks, .window = 200}), p, 2600) < 2e-5);
+  }
 }
 
 TEST_CASE("a row with NaN is reported and does not spread") {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "quire/core/checksum.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 
 using namespace quire;
@@ -176,10 +177,10 @@ TEST_CASE("integer codecs are exact for zeros constants and whole steps") {
 }
 
 namespace {
-/// FNV-1a over the bytes of tiles of every head size, made without a library's random numbers.
+/// Over the bytes of tiles of every head size, made without a library's random numbers.
 template <class Codec>
 std::uint64_t fingerprint() {
-  std::uint64_t hash = 0xcbf29ce484222325u;
+  std::vector<std::byte> all;
   std::uint32_t state = 1;
   for (std::uint32_t dim = 8; dim <= 256; dim += 8)
     for (kv::side which : {kv::side::key, kv::side::value}) {
@@ -188,9 +189,9 @@ std::uint64_t fingerprint() {
       for (float& v : x) state = state * 1664525u + 1013904223u, v = static_cast<float>(static_cast<std::int32_t>(state) >> 8) * 0x1p-20f;
       std::vector<std::byte> tile(Codec{}.tile_bytes(s));
       Codec{}.encode({}, s, x.data(), tile.data());
-      for (std::byte b : tile) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001b3u;
+      all.insert(all.end(), tile.begin(), tile.end());
     }
-  return hash;
+  return fnv1a(all);
 }
 
 template <class Codec>

@@ -8,7 +8,7 @@
 #include <new>
 #include <vector>
 
-#include "fold.hpp"
+#include "cascade.hpp"
 #include "settle.hpp"
 
 namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
@@ -25,7 +25,15 @@ struct layer_call {
   std::size_t ldq = 0, ldkv = 0;   ///< floats between rows
   float* out = nullptr;
   std::size_t ldo = 0;
+  const cohort_plan* cohorts = nullptr;   ///< prefixes to fold once for several spans; null: every span folds its own
 };
+
+/// The cohorts of a call, if its arithmetic lets rows at different positions share a tile: no window, no ALiBi, no score sink.
+template <class Sink, kv::Layout L>
+const cohort_plan* usable_cohorts(const layer_call<L>& c) noexcept {
+  if (L::stepwise || Sink::active || c.shape.window != kv::visibility::everything || c.shape.alibi != nullptr) return nullptr;
+  return c.cohorts != nullptr && !c.cohorts->cohorts().empty() ? c.cohorts : nullptr;
+}
 
 /// Scratch of `attend` for up to `rows` query rows a step and sequences of up to `max_tokens`. Made once, no allocation
 /// later. One step at a time. throws: std::bad_alloc.
@@ -54,17 +62,18 @@ class workspace {
     bytes_ = worker_bytes_ * workers + staging_bytes_;
     if constexpr (L::overlays) {
       score_rows_ = std::size_t{std::min(rows, sequences * tile_tokens)} * p.q_heads;
-      score_stride_ = (overlay + 2) * tile_tokens;
+      score_tiles_ = overlay + 2;
       scores_at_ = bytes_;
-      bytes_ += score_rows_ * (score_stride_ * sizeof(float) + sizeof(softmax_state));
+      bytes_ += score_rows_ * (score_tiles_ * (tile_tokens + 1) * sizeof(float) + sizeof(softmax_state));
     }
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
     std::memset(memory_.get(), 0, worker_bytes_ * workers + staging_bytes_);  // columns past a chunk's end are multiplied by zero: keep them finite
+    if constexpr (!L::stepwise) prefixes_ = prefix_states(std::min(rows, sequences) * p.q_heads, tiles_touched(max_tokens) / piece_tiles, p.dim_v);
     if constexpr (L::stepwise) waves_.resize(std::size_t{workers} * sequences);
     shares_.resize(workers * split_items);
     for (share& s : shares_) s.nodes.resize(depth_);
   }
-  std::size_t bytes() const noexcept { return bytes_; }
+  std::size_t bytes() const noexcept { return bytes_ + prefixes_.bytes(); }
   /// Whether a key or value row since the last call held NaN or infinity.
   bool take_not_finite() noexcept { return not_finite_.exchange(false); }
 
@@ -98,68 +107,18 @@ class workspace {
   }
   score_recorder recorder(std::uint32_t q_heads, std::span<const query_span> spans) noexcept {
     auto* rows = reinterpret_cast<float*>(memory_.get() + scores_at_);
-    return {rows, reinterpret_cast<softmax_state*>(rows + score_rows_ * score_stride_), score_stride_, q_heads, spans};
+    float* tops = rows + score_rows_ * score_tiles_ * tile_tokens;
+    return {rows, tops, reinterpret_cast<softmax_state*>(tops + score_rows_ * score_tiles_), score_tiles_, q_heads, spans};
   }
 
   std::uint32_t workers_, depth_, rows_, dim_, sequences_;
   std::size_t fold_bytes_, seal_bytes_, states_bytes_, mean_bytes_, choice_bytes_, worker_bytes_, staging_bytes_, bytes_;
-  std::size_t score_rows_ = 0, score_stride_ = 0, scores_at_ = 0;
+  std::size_t score_rows_ = 0, score_tiles_ = 0, scores_at_ = 0;
   std::vector<query_span> waves_;   // [workers][sequences]
+  prefix_states prefixes_;
   std::unique_ptr<std::byte, aligned_delete> memory_;
   std::vector<share> shares_;
   std::atomic<bool> not_finite_{false};
-};
-
-/// Finished subtrees of one item, left to right; neighbours that are siblings merge at once. Pieces nobody folded are the
-/// identity: they take part in the tree without storage or arithmetic, so skipping them changes no bit.
-class subtree_stack {
- public:
-  struct entry {
-    tree_node node;
-    bool empty;
-  };
-  static constexpr std::uint32_t capacity = 96;   ///< four decompositions of a range of 2^24 pieces
-
-  subtree_stack(std::uint64_t next, std::uint32_t rows, std::uint32_t dim) noexcept : next_(next), rows_(rows), dim_(dim) {}
-  /// Subtrees with storage; the next one goes to states(filled()).
-  std::uint32_t filled() const noexcept { return filled_; }
-
-  /// Adds a subtree that lies at states(filled()); what the stack skips before it is the identity.
-  template <class States>
-  void push(tree_node n, States&& states) noexcept {
-    for (range gap{next_, n.pieces().begin}; !gap.empty(); gap.begin = next_) add({first_subtree(gap), true}, states);
-    add({n, false}, states);
-  }
-  /// Copies the nodes with storage to `nodes`, in the order of states(0), states(1), …
-  std::uint32_t list(tree_node* nodes) const noexcept {
-    std::uint32_t n = 0;
-    for (std::uint32_t i = 0; i < size_; ++i)
-      if (!entries_[i].empty) nodes[n++] = entries_[i].node;
-    return n;
-  }
-  /// Merges what is left as the tree does when all pieces past the end are the identity: right to left, into states(0).
-  template <class States>
-  void finish(States&& states) noexcept {
-    for (; filled_ > 1; --filled_) merge_rows(states(filled_ - 2), states(filled_ - 1), rows_, dim_);
-  }
-
- private:
-  template <class States>
-  void add(entry e, States&& states) noexcept {
-    next_ = e.node.pieces().end;
-    filled_ += !e.empty;
-    entries_[size_++] = e;
-    while (size_ >= 2) {
-      const entry a = entries_[size_ - 2], b = entries_[size_ - 1];
-      if (a.node.level != b.node.level || a.node.index % 2 != 0) break;
-      if (!a.empty && !b.empty) merge_rows(states(filled_ - 2), states(filled_ - 1), rows_, dim_), --filled_;
-      entries_[size_ - 2] = {{a.node.level + 1, a.node.index / 2}, a.empty && b.empty};
-      --size_;
-    }
-  }
-  entry entries_[capacity];
-  std::uint64_t next_;
-  std::uint32_t size_ = 0, filled_ = 0, rows_, dim_;
 };
 
 /// out row = o / l, with the sink logit in the denominator only.
@@ -204,11 +163,14 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
       }
   });
   for (std::uint32_t i = 0; i < w.split_items; ++i) w.of(t.worker, i).item = ~0u;
-  const std::uint64_t total = for_each_item(c.view.layout, p, c.layer, c.spans, [](const work_item&, std::uint64_t) {});
+  piece_folder<L> folder(c.view, p, w.rows_, w.fold_scratch(t.worker));
+  const cohort_plan* const cohorts = usable_cohorts<Sink>(c);
+  const auto shared = [cohorts](std::uint32_t span) { return cohorts ? cohorts->pieces(span) : 0; };
+  if (cohorts) fold_prefixes(t, c, *cohorts, folder, w.prefixes_, [&](std::uint32_t level) { return w.states(t.worker, 0, level); });
+  const std::uint64_t total = for_each_item(c.view.layout, p, c.layer, c.spans, [](const work_item&, std::uint64_t) {}, shared);
   t.barrier();
 
   const range mine = t.share(total);
-  piece_folder<L> folder(c.view, p, w.rows_, w.fold_scratch(t.worker));
   std::uint32_t number = 0, staged = 0, last_span = 0;
   for_each_item(c.view.layout, p, c.layer, c.spans, [&](const work_item& item, std::uint64_t before) {
     const std::uint32_t id = number++;
@@ -223,16 +185,18 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
     const raw_tiles<L> raws{c.view, w.staging(), staged};
     const kv::head_view head = c.view.head(s.sequence, c.layer, item.head, tile, raws.at(s, c.layer, item.head, tile),
                                            std::min(s.first + s.count, (tile + 1) * tile_tokens) - tile * tile_tokens, w.mean_tile(t.worker));
-    folder.begin(item, s.sequence, c.layer, head, c.q + (s.row + item.first - s.first) * c.ldq, c.ldq);
-    const bool whole = here.size() == item.pieces.count();
+    folder.begin(item, s.sequence, c.layer, head, [&](std::uint32_t i) { return c.q + (s.row + item.first - s.first + i) * c.ldq; });
+    const bool whole = here.size() == item.pieces.count(), first = here.begin == before;
     const std::uint32_t which = before < mine.begin ? 0 : 1;
     auto& share = w.of(t.worker, which);
     const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
     const std::uint32_t start = item.pieces.piece(static_cast<std::uint32_t>(here.begin - before));
-    subtree_stack stack(whole ? 0 : start, folder.rows(), p.dim_v);
+    subtree_stack stack(first ? 0 : start, folder.rows(), p.dim_v);
+    if (first && item.prefix != 0) push_prefix(t, stack, states, *cohorts, item, p, w.prefixes_);
     for (std::uint64_t i = here.begin - before; i < here.end - before; ++i) {
       const std::uint32_t piece = item.pieces.piece(static_cast<std::uint32_t>(i));
       const std::uint32_t next = item.pieces.piece(static_cast<std::uint32_t>(std::min(i + 1, here.end - before - 1)));
+      stack.skip_to(piece, states);
       folder.fold(piece, next, states(stack.filled()), sink);
       stack.push({0, piece}, states);
     }
@@ -240,9 +204,9 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
       stack.finish(states);
       write_output(c, item, states(0), sink);
     } else {
-      share.item = id, share.count = stack.list(share.nodes.data()), share.first = here.begin == before;
+      share.item = id, share.count = stack.list(share.nodes.data()), share.first = first;
     }
-  });
+  }, shared);
   t.barrier();
 
   for (std::uint32_t which = 0; which < w.split_items; ++which) {  // shared items: the worker with the first piece merges
@@ -254,28 +218,31 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
       const std::uint32_t rows = item.count * p.group();
       const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
       subtree_stack stack(0, rows, p.dim_v);
-      for (std::uint32_t i = 0; i < own.count; ++i) stack.push(own.nodes[i], states);
+      for (std::uint32_t i = 0; i < own.count; ++i) {  // they lie in place
+        stack.skip_to(own.nodes[i].pieces().begin, states);
+        stack.push(own.nodes[i], states);
+      }
       for (std::uint32_t other = t.worker + 1; other < t.workers; ++other) {
         const auto& theirs = w.of(other, 0);
         if (theirs.item == ~0u) continue;  // more workers than pieces: some have none
         if (theirs.item != own.item) break;
         for (std::uint32_t i = 0; i < theirs.count; ++i) {
-          const row_states from = w.states(other, 0, i), to = states(stack.filled());
-          std::copy_n(from.state, rows, to.state);
-          std::copy_n(from.o, rows * p.dim_v, to.o);
+          stack.skip_to(theirs.nodes[i].pieces().begin, states);
+          copy_rows(w.states(other, 0, i), states(stack.filled()), rows, p.dim_v);
           stack.push(theirs.nodes[i], states);
         }
       }
       stack.finish(states);
       write_output(c, item, states(0), sink);
-    });
+    }, shared);
   }
   t.barrier();
 }
 
-/// Called by every worker of a team with the same arguments. Ends with a barrier: outputs are complete on return.
-/// precondition: supports(shape), every span reserved, rows within the workspace. cost: two barriers, three for each wave of
-/// a stepwise layout.
+/// Called by every worker of a team with the same arguments. Outputs are complete on return; another worker may still be adding
+/// the last wave's scores, which the next call's first barrier or the region's end waits for.
+/// precondition: supports(shape), every span reserved, rows within the workspace. cost: three barriers a wave, one wave unless
+/// the layout is stepwise, and two more where a tile of such a layout fills.
 template <kv::Layout L, ScoreSink Sink = null_sink>
 void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& sink = {}) {
   if constexpr (!L::stepwise) {
@@ -294,13 +261,14 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
       const score_recorder scores = L::overlays ? w.recorder(c.shape.q_heads, wave.spans) : score_recorder{};
       if constexpr (L::overlays) attend_wave(t, wave, w, both_sinks<score_recorder, Sink>{scores, sink});
       else attend_wave(t, wave, w, sink);
+      if constexpr (L::overlays) collect_scores(t, c.view, c.shape, c.layer, scores);
+      const auto full = [](const query_span& s) { return (s.first + s.count) % tile_tokens == 0; };
+      if (std::none_of(wave.spans.begin(), wave.spans.end(), full)) return;  // the last wave
+      t.barrier();
       std::uint32_t unit = 0;
-      std::size_t row = 0;
-      for (const query_span& s : wave.spans) {
-        for (std::uint32_t h = 0; h < c.shape.kv_heads; ++h, ++unit)
-          if (unit % t.workers == t.worker) settle(c.view, c.shape, s, c.layer, h, scores, row, w.choice(t.worker), w.seal_scratch(t.worker));
-        row += std::size_t{s.count} * c.shape.q_heads;
-      }
+      for (const query_span& s : wave.spans)
+        for (std::uint32_t h = 0; h < c.shape.kv_heads && full(s); ++h, ++unit)
+          if (unit % t.workers == t.worker) settle(c.view, s, c.layer, h, w.choice(t.worker), w.seal_scratch(t.worker));
       t.barrier();
     }
   }

@@ -53,13 +53,14 @@ class piece_folder {
     layout_scratch(p, rows, scratch, this);
   }
 
-  /// Takes the item's queries: q row of token i and head h at q + i·ldq + h·dim_k.
-  void begin(const work_item& item, std::uint32_t sequence, std::uint32_t layer, const kv::head_view& head, const float* q, std::size_t ldq) noexcept {
+  /// Takes the item's queries: q row of token i and head h at row_of(i) + h·dim_k.
+  template <class RowOf>
+  void begin(const work_item& item, std::uint32_t sequence, std::uint32_t layer, const kv::head_view& head, RowOf&& row_of) noexcept {
     item_ = item, sequence_ = sequence, layer_ = layer, head_ = &head;
     rows_ = item.count * p_.group();
     const float scale = p_.scale_or_default();
     for (std::uint32_t r = 0; r < rows_; ++r) {
-      const float* from = q + (r / p_.group()) * ldq + (item.head * p_.group() + r % p_.group()) * p_.dim_k;
+      const float* from = row_of(r / p_.group()) + (item.head * p_.group() + r % p_.group()) * p_.dim_k;
       for (std::uint32_t i = 0; i < p_.dim_k; ++i) q_[0][r * p_.dim_k + i] = from[i] * scale;
     }
     each_form([&](std::uint8_t form, const auto& pair) {
@@ -83,6 +84,9 @@ class piece_folder {
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
       score(tiles[k], first + k, k * tile_tokens, k + 1 < piece_tiles && tiles[k + 1].run ? tiles[k + 1].keys() : tiles[0].values(), sink);
     for (std::uint32_t r = 0; r < rows_; ++r) soften(logits_ + r * piece_tokens, out.state[r]);
+    if constexpr (Sink::active && TakesWeights<Sink>)
+      for (std::uint32_t k = 0; k < piece_tiles; ++k)
+        for (std::uint32_t r = 0; r < rows_ && tiles[k].seen; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
     std::fill_n(out.o, rows_ * p_.dim_v, 0.0f);
     bool turned = false;
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
@@ -128,6 +132,9 @@ class piece_folder {
     else f(view_.layout.sealed());
   }
   std::uint32_t query_of(std::uint32_t row) const noexcept { return item_.first + row / p_.group(); }
+  score_tile place_of(std::uint32_t row, std::uint32_t slot) const noexcept {
+    return {sequence_, layer_, item_.head * p_.group() + row % p_.group(), query_of(row), slot};
+  }
 
   /// Queries as the key codec's multiplier wants them; `steps` ≠ 0 rotates them by −steps positions first.
   template <class Key>
@@ -200,7 +207,7 @@ class piece_folder {
       float* s = logits_ + r * piece_tokens + column;
       if (!plain) adjust(t, r, s);
       if (~masks_[r / p_.group()] != 0) hide(s, masks_[r / p_.group()]);
-      if constexpr (Sink::active) sink.logits(score_tile{sequence_, layer_, item_.head * p_.group() + r % p_.group(), query_of(r), slot}, s);
+      if constexpr (Sink::active && TakesLogits<Sink>) sink.logits(place_of(r, slot), s);
     }
   }
 

@@ -11,6 +11,8 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 /// coefficients are turned once, so that an outlier is one multiply-add of four queries into a sum [column][query],
 /// and that is turned back when it joins y. Two such sums take turns by row, because a column that is hit again waits for its last
 /// store; one sum and four were slower. An integer backbone runs the outliers between its own dot products.
+/// A tile is read from its end, where factors and outliers lie. Asked for alone, those lines come late; with the whole tile
+/// asked for first, in order, a step over memory takes 0.5 to 0.8 of the time.
 template <class Base, std::uint32_t Rank, std::uint32_t Outliers>
 struct multiplier<kv::gear<Base, Rank, Outliers>> {
   using codec_type = kv::gear<Base, Rank, Outliers>;
@@ -53,7 +55,7 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
   static void run(const codec_type& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n,
                   float* y, std::size_t ldy, std::byte* scratch, const std::byte* next) noexcept {
     const ahead fetch(tile, next);
-    for (std::size_t line = codec.factors_at(s); line < codec.tile_bytes(s); line += 64) fetch(tile + line);
+    for (std::size_t line = 0; line < codec.tile_bytes(s); line += 64) fetch(tile + line);
     const auto* coefficients = reinterpret_cast<const float*>(a + n * backbone::prepared_bytes(s));
     const auto* factors = reinterpret_cast<const f16*>(tile + codec.factors_at(s));
     float* turned = reinterpret_cast<float*>(round_up(reinterpret_cast<std::uintptr_t>(scratch) + backbone::scratch_bytes(s), 64));

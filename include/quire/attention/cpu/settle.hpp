@@ -16,13 +16,14 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Keeps the logits of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][stride], `stride` floats hold the
-/// open tile and then the overlay tiles. A wave is a list of spans that lie in one tile each.
+/// Keeps the weights of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][tiles·64], of the open tile and
+/// then of the overlay's. A wave is a list of spans that lie in one tile each.
 struct score_recorder {
   static constexpr bool active = true;
-  float* rows = nullptr;
-  softmax_state* states = nullptr;   ///< [tokens of the wave][q_heads]
-  std::size_t stride = 0;
+  float* rows = nullptr;            ///< exp(logit − top)
+  float* tops = nullptr;            ///< [tokens of the wave][q_heads][tiles]
+  softmax_state* states = nullptr;  ///< [tokens of the wave][q_heads]
+  std::size_t tiles = 0;
   std::uint32_t q_heads = 0;
   std::span<const query_span> spans;
 
@@ -34,9 +35,12 @@ struct score_recorder {
     }
     return 0;
   }
-  void logits(const score_tile& at, const float* x) const noexcept {
-    const std::uint32_t tile = at.query / tile_tokens;
-    if (at.slot >= tile) std::memcpy(rows + row_of(at.sequence, at.query, at.q_head) * stride + (at.slot - tile) * tile_tokens, x, tile_tokens * sizeof(float));
+  void weights(const score_tile& at, const float* w, float m) const noexcept {
+    const std::uint32_t open = at.query / tile_tokens;
+    if (at.slot < open) return;
+    const std::size_t cell = row_of(at.sequence, at.query, at.q_head) * tiles + at.slot - open;
+    std::memcpy(rows + cell * tile_tokens, w, tile_tokens * sizeof(float));
+    tops[cell] = m;
   }
   void row(const score_tile& at, float m, float l) const noexcept { states[row_of(at.sequence, at.query, at.q_head)] = {m, l}; }
 };
@@ -48,31 +52,74 @@ struct both_sinks {
   static constexpr bool active = true;
   const A& a;
   const B& b;
-  void logits(const score_tile& at, const float* x) const noexcept {
-    a.logits(at, x);
-    if constexpr (B::active) b.logits(at, x);
+  template <class S>
+  static constexpr bool logits_for = S::active && TakesLogits<S>;
+  template <class S>
+  static constexpr bool weights_for = S::active && TakesWeights<S>;
+
+  void logits(const score_tile& at, const float* x) const noexcept
+    requires(logits_for<A> || logits_for<B>)
+  {
+    if constexpr (logits_for<A>) a.logits(at, x);
+    if constexpr (logits_for<B>) b.logits(at, x);
+  }
+  void weights(const score_tile& at, const float* w, float m) const noexcept
+    requires(weights_for<A> || weights_for<B>)
+  {
+    if constexpr (weights_for<A>) a.weights(at, w, m);
+    if constexpr (weights_for<B>) b.weights(at, w, m);
   }
   void row(const score_tile& at, float m, float l) const noexcept {
-    a.row(at, m, l);
+    if constexpr (A::active) a.row(at, m, l);
     if constexpr (B::active) b.row(at, m, l);
   }
 };
 
-/// scores[64] += Σ over rows of exp(logit − m) / l, the query heads of one kv head together. `from`: column of the tile.
-inline void add_weights(const score_recorder& r, std::size_t first_row, std::uint32_t tokens, std::uint32_t first_head, std::uint32_t group, std::uint32_t from,
+/// scores[64] += Σ over rows of the tokens' attention, the query heads of one kv head together. `tile`: of the recorder's.
+inline void add_weights(const score_recorder& r, std::size_t first_row, std::uint32_t tokens, std::uint32_t first_head, std::uint32_t group, std::uint32_t tile,
                         float* scores) noexcept {
   const simd::f32_tag d;
   const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
-  for (std::uint32_t j = 0; j < tile_tokens; j += lanes) {
-    auto sum = hn::LoadU(d, scores + j);
-    for (std::uint32_t t = 0; t < tokens; ++t)
-      for (std::uint32_t h = first_head; h < first_head + group; ++h) {
-        const std::size_t row = first_row + std::size_t{t} * r.q_heads + h;
-        const softmax_state& s = r.states[row];
-        sum = hn::MulAdd(simd::exp(d, hn::Sub(hn::LoadU(d, r.rows + row * r.stride + from + j), hn::Set(d, s.m))), hn::Set(d, normalizer(s)), sum);
-      }
-    hn::StoreU(sum, d, scores + j);
-  }
+  for (std::uint32_t t = 0; t < tokens; ++t)
+    for (std::uint32_t h = first_head; h < first_head + group; ++h) {
+      const std::size_t row = first_row + std::size_t{t} * r.q_heads + h, cell = row * r.tiles + tile;
+      const softmax_state& s = r.states[row];
+      const auto scale = hn::Set(d, s.l > 0 ? std::exp(r.tops[cell] - s.m) / s.l : 0.0f);
+      for (std::uint32_t j = 0; j < tile_tokens; j += lanes)
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, r.rows + cell * tile_tokens + j), scale, hn::LoadU(d, scores + j)), d, scores + j);
+    }
+}
+
+/// Adds what the open and overlay tokens of a wave received to their scores. Dealt to the team by tiles: a step of one
+/// sequence has too few kv heads to occupy everyone. Scores lie pages apart, hence the look ahead.
+template <kv::Layout L>
+void collect_scores(const team& t, const kv::store_view<L>& view, const problem& p, std::uint32_t layer, const score_recorder& r) noexcept {
+  constexpr std::uint64_t look_ahead = 4;
+  const auto each_head = [&](auto&& f) {  // f(span, its first row, head, tiles): the open tile, then the overlay's
+    std::size_t row = 0;
+    for (const query_span& s : r.spans) {
+      const std::uint32_t tiles = 1 + view.layout.overlay_tiles(s.first / tile_tokens * tile_tokens);
+      for (std::uint32_t head = 0; head < p.kv_heads; ++head)
+        if (view.layout.slot(layer, head).group == 0) f(s, row, head, tiles);
+      row += std::size_t{s.count} * p.q_heads;
+    }
+  };
+  std::uint64_t total = 0, before = 0;
+  each_head([&](const query_span&, std::size_t, std::uint32_t, std::uint32_t tiles) { total += tiles; });
+  const range mine = t.share(total);
+  each_head([&](const query_span& s, std::size_t row, std::uint32_t head, std::uint32_t tiles) {
+    const range here = intersect(mine, {before, before + tiles});
+    const auto scores = [&](std::uint64_t i) {
+      const auto tile = static_cast<std::uint32_t>(i - before);
+      return tile == 0 ? view.state(s.sequence, layer, head).tail_scores : view.overlay(s.sequence, layer, head, tile - 1).scores;
+    };
+    for (std::uint64_t i = here.begin; i < here.end; ++i) {
+      if (const std::uint64_t later = i + look_ahead; later < here.end)
+        for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) hwy::Prefetch(scores(later) + j);
+      add_weights(r, row, s.count, head * p.group(), p.group(), static_cast<std::uint32_t>(i - before), scores(i));
+    }
+    before += tiles;
+  });
 }
 
 /// Chooses among the overlay and the tile that just filled, and moves what comes and goes. `scratch` holds a candidate for
@@ -116,21 +163,14 @@ void choose_exact(const kv::store_view<L>& view, const query_span& s, std::uint3
   std::fill_n(state.tail_scores, tile_tokens, 0.0f);
 }
 
-/// One span of a wave and one kv head, after its rows were folded. `first_row`: of the span in `scores`; `x` [head_dim × 64].
+/// One span of a wave that filled its tile and one kv head, after all scores were added. `x` [head_dim × 64].
 template <kv::Layout L>
-void settle(const kv::store_view<L>& view, const problem& p, const query_span& s, std::uint32_t layer, std::uint32_t head, const score_recorder& scores,
-            std::size_t first_row, kv::retain::importance::candidate* scratch, float* x) noexcept {
+void settle(const kv::store_view<L>& view, const query_span& s, std::uint32_t layer, std::uint32_t head, kv::retain::importance::candidate* scratch, float* x) noexcept {
   const std::uint32_t tile = s.first / tile_tokens, group = view.layout.slot(layer, head).group;
-  const bool full = (s.first + s.count) % tile_tokens == 0;
   if constexpr (L::overlays)
-    if (group == 0) {
-      add_weights(scores, first_row, s.count, head * p.group(), p.group(), 0, view.state(s.sequence, layer, head).tail_scores);
-      for (std::uint32_t i = 0; i < view.layout.overlay_tiles(tile * tile_tokens); ++i)
-        add_weights(scores, first_row, s.count, head * p.group(), p.group(), (i + 1) * tile_tokens, view.overlay(s.sequence, layer, head, i).scores);
-      if (full) choose_exact(view, s, layer, head, view.tail(s.sequence, layer, head), scratch);
-    }
+    if (group == 0) choose_exact(view, s, layer, head, view.tail(s.sequence, layer, head), scratch);
   if constexpr (L::compensates)
-    if (group == 1 && full) {
+    if (group == 1) {
       const kv::visibility sees = view.layout.group_sees(1);
       const std::uint32_t first = tiles_touched(sees.sinks);
       for (std::uint32_t t = first + sees.dropped_tiles(tile); t < first + sees.dropped_tiles(tile + 1); ++t)
@@ -138,7 +178,7 @@ void settle(const kv::store_view<L>& view, const problem& p, const query_span& s
                                        view.context(s.sequence, layer, head, t, kv::side::value), view.layout.extent().head_dim,
                                        view.sealed(s.sequence, layer, head, t), view.state(s.sequence, layer, head), x);
     }
-  static_cast<void>(p), static_cast<void>(scores), static_cast<void>(first_row), static_cast<void>(scratch), static_cast<void>(x);
+  static_cast<void>(scratch), static_cast<void>(x);
 }
 
 }  // namespace quire::inline v0::attention::cpu::inline QUIRE_ISA

@@ -5,17 +5,13 @@
 #include <bit>
 #include <cmath>
 
+#include "../../core/random.hpp"
 #include "../codec.hpp"
 
 namespace quire::inline v0::kv {
 
-/// Bits that depend on every argument and on nothing else: a start for what wants random numbers (splitmix64).
-QUIRE_HD constexpr std::uint64_t mix(std::uint64_t x) noexcept {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-  return x ^ x >> 31;
-}
+/// Bits that depend on x and on nothing else: a start for what wants random numbers.
+QUIRE_HD constexpr std::uint64_t mix(std::uint64_t x) noexcept { return splitmix64(x)(); }
 QUIRE_HD constexpr std::uint64_t place_seed(const codec_context& at) noexcept {
   return mix(mix(mix(mix(at.seed ^ at.layer) ^ at.head) ^ at.tile) ^ static_cast<std::uint64_t>(at.which));
 }
