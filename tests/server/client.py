@@ -93,6 +93,18 @@ def chats_of_several_turns(server, client):
 
 
 @test
+def a_prompt_seen_before_is_not_computed_again(server, client):
+    prompt = [i * 37 % 40000 + 300 for i in range(200)]
+    def ask():
+        before = server.metrics()["quire_computed_tokens_total"]
+        got = client.completions.create(model=server.model, prompt=prompt, max_tokens=8, temperature=0, extra_body={"ignore_eos": True})
+        return got.choices[0].text, got.usage.prompt_tokens_details.cached_tokens, server.metrics()["quire_computed_tokens_total"] - before
+    first, again = ask(), ask()
+    assert first == (again[0], 0, 207), first
+    assert again[1:] == (192, 15), again  # three tiles of 64
+
+
+@test
 def several_texts_of_one_prompt(server, client):
     before = server.metrics()["quire_computed_tokens_total"]
     got = client.completions.create(model=server.model, prompt=TIDE, n=4, max_tokens=12, seed=7)
@@ -286,7 +298,7 @@ def policies():
     expected = None
     for flags in (["--order", "fair-priority", "--batching", "chunked-apart", "--admission", "watermark", "--victim", "lowest-priority"],
                   ["--order", "priority", "--preempt-for-priority", "--batching", "prefill-first", "--victim", "least-lost-work", "--preemption", "cheaper"],
-                  ["--order", "shortest-prefill", "--batching", "memory-centric", "--admission", "projected", "--preemption", "swap", "--kv-tokens", "1024"]):
+                  ["--order", "shortest-prefill", "--batching", "memory-centric", "--admission", "projected", "--preemption", "swap", "--swap", "16", "--kv-tokens", "512", "--prefix-cache", "0"]):
         with harness.Server(PROGRAM, MODEL, *flags) as server:
             client = client_of(server)
             def ask(i):

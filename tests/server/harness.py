@@ -61,6 +61,7 @@ class Server:
     def __exit__(self, kind, value, trace):
         if kind is not None:
             self.process.kill()
+            self.process.wait()
         if self.process.poll() is None:
             status, said = self.stop()
             if status != 0:

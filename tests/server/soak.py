@@ -200,7 +200,7 @@ def main():
         harness.skip(f"{o.model} is absent")
 
     # A cache that is too small for what comes, so that texts lose their pages; readers that stall are cut off soon.
-    flags = ["--max-running", "16", "--max-waiting", "24", "--kv-tokens", "2048", "--context", "2048", "--stall", "2", "--stream-buffer", "64", "--max-connections", "64", *o.flags]
+    flags = ["--max-running", "16", "--max-waiting", "24", "--kv-tokens", "2048", "--context", "2048", "--stall", "2", "--stream-buffer", "64", "--max-connections", "64", "--preemption", "swap", "--swap", "8", *o.flags]
     with harness.Server(o.program, o.model, *flags) as server:
         return soak(server, o)
 
