@@ -27,7 +27,7 @@ struct served_model {
 
 struct api_options {
   std::string key;  ///< empty: nobody has to show one
-  std::uint64_t body_bytes = std::uint64_t{8} << 20;
+  std::uint64_t body_bytes = std::uint64_t{2} << 20;
   std::uint32_t stream_capacity = 1024;  ///< updates that a slow reader may leave lying
   request_limits limits;
   bool log = false;

@@ -21,7 +21,7 @@ struct connection_limits {
   std::chrono::milliseconds idle{5000};      ///< between two requests
   std::chrono::milliseconds request{30000};  ///< for a whole request to arrive
   std::chrono::milliseconds stall{10000};    ///< a reader that takes nothing for so long is gone
-  std::uint64_t request_bytes = std::uint64_t{9} << 20;  ///< of a request, its header included
+  std::uint64_t request_bytes = std::uint64_t{3} << 20;  ///< of a request, its header included
 };
 
 /// httplib's stream over a socket it does not own. One thread.

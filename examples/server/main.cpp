@@ -3,6 +3,7 @@
 // the machine refused; 2: something given can't be used.
 #include <CLI/CLI.hpp>
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -31,7 +32,8 @@ struct server_options : quire_lm::common_options {
   std::vector<std::string> weights;
   int port = 8080;
   std::uint32_t context = 4096;
-  std::uint64_t kv_tokens = 32768;
+  std::uint64_t kv_tokens = 32768, prefix_tokens = UINT64_MAX;
+  std::uint32_t away = 0;
   std::uint32_t connections = 256;
   double drain_seconds = 30, stall_seconds = 10;
   policy_names policy;
@@ -49,6 +51,8 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--api-key-from", o.key_variable, "Environment variable that holds the key clients must show (default: QUIRE_API_KEY; unset or empty: none)")->type_name("VARIABLE");
   c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(quire_lm::cache())->type_name("NAME");
   c.add_option("--kv-tokens", o.kv_tokens, "Tokens the cache holds over all texts (default: 32768)")->check(whole(64, std::uint64_t{1} << 32))->type_name("N");
+  c.add_option("--prefix-cache", o.prefix_tokens, "Of these, tokens of past texts that are remembered for others to begin with; 0: none (default: as many as there is room for)")->check(whole(0, std::uint64_t{1} << 32))->type_name("N");
+  c.add_option("--swap", o.away, "Texts of full length that fit this machine's memory when --preemption swaps them out of the cache (default: 0)")->check(whole(0, 65536))->type_name("N");
   c.add_option("--context", o.context, "Tokens of one text, prompt included (default: 4096, or what the model has)")->check(whole(2, most))->type_name("N");
   c.add_option("--heads", o.heads, "Head scores of the model (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
@@ -57,7 +61,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--batching", o.policy.batching, "What a step holds: chunked (default), chunked-apart, prefill-first, whole, memory-centric")->type_name("NAME");
   c.add_option("--admission", o.policy.admission, "When a text may take pages: when-it-fits (default), watermark, projected, deadline (x-deadline-ms of the request)")->type_name("NAME");
   c.add_option("--victim", o.policy.victim, "Who loses its pages to a full cache: newest (default), lowest-priority, least-lost-work")->type_name("NAME");
-  c.add_option("--preemption", o.policy.preemption, "What becomes of them: recompute (default), swap, cheaper")->type_name("NAME");
+  c.add_option("--preemption", o.policy.preemption, "What becomes of them: recompute (default), swap, cheaper (the latter two with --swap)")->type_name("NAME");
   c.add_option("--tau", o.policy.tau, "Tokens of a step: what bounds the time between two tokens of a text (default: 256)")->check(whole(1, 4096))->type_name("N");
   c.add_option("--ageing", o.policy.ageing, "Seconds of waiting that a level of priority is worth (default: 10)")->check(real("0 to 1e9", 0, 1e9, false))->type_name("S");
   c.add_option("--prefill-rate", o.policy.prefill_rate, "With --admission deadline: prompt tokens a second, of one text")->check(real("above 0 to 1e9", 0, 1e9, true))->type_name("R");
@@ -68,7 +72,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--max-waiting", o.service.max_waiting, "Texts accepted beyond those; more are told to come again (default: 256)")->check(whole(0, 65536))->type_name("N");
   c.add_option("--max-tokens", o.api.limits.max_tokens, "Tokens a request may ask for (default: 4096)")->check(whole(1, most))->type_name("N");
   c.add_option("--max-n", o.api.limits.n, "Texts of one prompt a request may ask for (default: 8)")->check(whole(1, 128))->type_name("N");
-  c.add_option("--max-body", o.api.body_bytes, "Bytes of a request's body (default: 8388608)")->check(whole(1, std::uint64_t{1} << 30))->type_name("N");
+  c.add_option("--max-body", o.api.body_bytes, "Bytes of a request's body (default: 2097152)")->check(whole(1, std::uint64_t{1} << 30))->type_name("N");
   c.add_option("--max-connections", o.connections, "Connections at a time (default: 256)")->check(whole(1, 4096))->type_name("N");
   c.add_option("--stream-buffer", o.api.stream_capacity, "Updates that may wait for a slow reader of a text (default: 1024)")->check(whole(2, 1 << 20))->type_name("N");
   c.add_option("--stall", o.stall_seconds, "Seconds in which a reader must take something (default: 10)")->check(real("above 0 to 3600", 0, 3600, true))->type_name("S");
@@ -137,6 +141,9 @@ int serve(const server_options& o, const serving_policy& policy, quire_lm::backe
 }
 
 int run(int argc, char** argv) {
+  // Bodies go back to the system when they are done with, and threads share arenas: else memory grows by what each once held.
+  ::mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  ::mallopt(M_ARENA_MAX, 4);
   // Before there are threads, so that all of them leave these to the main one.
   sigset_t signals;
   sigemptyset(&signals);
@@ -167,7 +174,8 @@ int run(int argc, char** argv) {
   o.service.max_sequence = o.context;
   // A few handles beyond the seats: forks of a prompt that wait for one.
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = std::max(o.policy.tau, o.service.max_running), .sequences = o.service.max_running + o.api.limits.n,
-                                           .max_tokens = o.context, .total_tokens = o.kv_tokens});
+                                           .max_tokens = o.context, .total_tokens = o.kv_tokens,
+                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away});
   struct stat file {};
   const bool dated = ::stat(o.model.c_str(), &file) == 0;
   const served_model told{.name = o.name.empty() ? name_of(o.model) : o.name,

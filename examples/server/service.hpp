@@ -154,7 +154,7 @@ class service {
       try {
         switch (engine_.run_step(seconds(clock::now() - born_))) {
           case quire::serve::progress::blocked: turn_away(); break;
-          case quire::serve::progress::waiting: std::this_thread::sleep_for(std::chrono::microseconds(200)); break;  // for rows on their way
+          case quire::serve::progress::waiting: model_.wait(); break;  // for rows on their way
           default: break;
         }
       } catch (const std::exception& e) {  // the model threw: nothing says which request it was
@@ -205,6 +205,10 @@ class service {
       if (!t.choose) {
         const auto most = static_cast<std::uint32_t>(prompt.size()) + j.max_tokens;
         t.choose = std::make_unique<chooser>(j.ask.how, j.seed + i, prompt, most, model_.vocabulary());
+      }
+      if (const auto* r = t.generated == 0 ? engine_.scheduling().find(t.id) : nullptr) {  // a fork is not the scheduler's yet
+        a.usage.cached += r->so_far.resident;
+        add(counted_.cached_tokens, r->so_far.resident);
       }
       const token chosen = (*t.choose)(logits);
       if (j.ask.logprobs) t.said = measure(logits, chosen, *j.ask.logprobs);
@@ -293,6 +297,8 @@ class service {
     set(counted_.preempted, c.preempted), set(counted_.yielded, c.yielded);
     set(counted_.running, s.running()), set(counted_.waiting, s.waiting());
     set(counted_.free_pages, model_.free_pages());
+    const quire::kv::swap_counts moved = model_.swap_counts();
+    set(counted_.swapped_out, moved.swaps_out), set(counted_.swapped_in, moved.swaps_in);
   }
   static double seconds(clock::duration d) { return std::chrono::duration<double>(d).count(); }
 

@@ -93,6 +93,18 @@ def chats_of_several_turns(server, client):
 
 
 @test
+def a_prompt_seen_before_is_not_computed_again(server, client):
+    prompt = [i * 37 % 40000 + 300 for i in range(200)]
+    def ask():
+        before = server.metrics()["quire_computed_tokens_total"]
+        got = client.completions.create(model=server.model, prompt=prompt, max_tokens=8, temperature=0, extra_body={"ignore_eos": True})
+        return got.choices[0].text, got.usage.prompt_tokens_details.cached_tokens, server.metrics()["quire_computed_tokens_total"] - before
+    first, again = ask(), ask()
+    assert first == (again[0], 0, 207), first
+    assert again[1:] == (192, 15), again  # three tiles of 64
+
+
+@test
 def several_texts_of_one_prompt(server, client):
     before = server.metrics()["quire_computed_tokens_total"]
     got = client.completions.create(model=server.model, prompt=TIDE, n=4, max_tokens=12, seed=7)
@@ -286,7 +298,7 @@ def policies():
     expected = None
     for flags in (["--order", "fair-priority", "--batching", "chunked-apart", "--admission", "watermark", "--victim", "lowest-priority"],
                   ["--order", "priority", "--preempt-for-priority", "--batching", "prefill-first", "--victim", "least-lost-work", "--preemption", "cheaper"],
-                  ["--order", "shortest-prefill", "--batching", "memory-centric", "--admission", "projected", "--preemption", "swap", "--kv-tokens", "1024"]):
+                  ["--order", "shortest-prefill", "--batching", "memory-centric", "--admission", "projected", "--preemption", "swap", "--swap", "16", "--kv-tokens", "512", "--prefix-cache", "0"]):
         with harness.Server(PROGRAM, MODEL, *flags) as server:
             client = client_of(server)
             def ask(i):
@@ -347,8 +359,8 @@ def draining():
     assert status == 503 and json.loads(body)["error"]["code"] == "shutting_down", (status, body)
     events = list(stream)
     assert events[-1].choices[0].finish_reason == "length" and len(events) > 50
-    _, said = server.process.communicate(timeout=30)
-    assert server.process.returncode == 0 and "0 texts cut short" in said and "store sound" in said, said
+    status, said = server.ended()
+    assert status == 0 and "0 texts cut short" in said and "store sound" in said, said
 
     server = harness.Server(PROGRAM, MODEL, "--drain", "0.3")
     stream = iter(client_of(server).completions.create(model=server.model, prompt=TIDE, max_tokens=3000, stream=True, extra_body={"ignore_eos": True}))
@@ -362,15 +374,15 @@ def draining():
     except openai.APIError as e:
         error = e
     assert error is not None and "shutting down" in error.message, error
-    _, said = server.process.communicate(timeout=30)
-    assert server.process.returncode == 0 and "1 texts cut short" in said and "store sound" in said, said
+    status, said = server.ended()
+    assert status == 0 and "1 texts cut short" in said and "store sound" in said, said
 
     server = harness.Server(PROGRAM, MODEL)
     port = server.port
     stream = iter(client_of(server).completions.create(model=server.model, prompt=TIDE, max_tokens=3000, stream=True))
     next(stream)
     server.process.kill()
-    server.process.communicate()
+    server.process.wait()
     with harness.Server(PROGRAM, MODEL, port=port) as again:  # the same port, at once
         assert again.port == port and again.health()["store_check"] is True
         assert client_of(again).completions.create(model=again.model, prompt=TIDE, max_tokens=2).usage.completion_tokens == 2

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -38,36 +39,49 @@ class Server:
     """`with Server(program, model, "--flag", ...) as s`: s.url, s.v1, s.metrics(), s.health(). `environment` adds variables."""
 
     def __init__(self, program, model, *flags, port=0, environment=None):
-        self.process = subprocess.Popen([program, "--model", model, "--port", str(port), *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        self.log = tempfile.TemporaryFile("w+")  # a pipe would fill, and hold up who writes
+        self.process = subprocess.Popen([program, "--model", model, "--port", str(port), *flags], stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env={**os.environ, **(environment or {})})
         line = self.process.stdout.readline()
         found = re.search(r"http://([\d.]+):(\d+)/v1 serves (\S+):", line)
         if not found:
-            raise RuntimeError(f"the server did not start: {line!r} {self.process.stderr.read()!r}")
+            raise RuntimeError(f"the server did not start: {line!r} {self.said()!r}")
         self.host, self.port, self.model = found[1], int(found[2]), found[3]
         self.url = f"http://{self.host}:{self.port}"
         self.v1 = self.url + "/v1"
+
+    def said(self):
+        """What it wrote to stderr so far."""
+        self.log.seek(0)
+        return self.log.read()
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            self.process.kill()
+            self.process.wait()
         if self.process.poll() is None:
             status, said = self.stop()
-            if kind is None and status != 0:
+            if status != 0:
                 raise AssertionError(f"the server ended with status {status}: {said}")
         return False
 
     def stop(self, how=signal.SIGTERM, wait=60):
         """Exit status and what it wrote to stderr."""
         self.process.send_signal(how)
+        return self.ended(wait)
+
+    def ended(self, wait=60):
+        """The same of a server that ends by itself."""
         try:
-            _, said = self.process.communicate(timeout=wait)
+            self.process.wait(wait)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            _, said = self.process.communicate()
-            raise AssertionError(f"the server did not end: {said}")
-        return self.process.returncode, said
+            self.process.wait()
+            raise AssertionError(f"the server did not end: {self.said()}")
+        return self.process.returncode, self.said()
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
@@ -85,7 +99,7 @@ class Server:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **(headers or {})})
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read()
