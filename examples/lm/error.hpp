@@ -30,5 +30,6 @@ struct bad_input : std::runtime_error {
 // Before std::quoted, which argument-dependent lookup would find where <iomanip> came along.
 [[nodiscard]] inline std::string quoted(const std::string& text) { return quoted(std::string_view(text)); }
 [[nodiscard]] inline std::string quoted(std::string& text) { return quoted(std::string_view(text)); }
+[[nodiscard]] inline std::string quoted(const char* text) { return quoted(std::string_view(text)); }
 
 }  // namespace quire_lm

@@ -169,7 +169,7 @@ int run(int argc, char** argv) {
     std::string commands;
     bool known = false;
     for (const CLI::App* c : app.get_subcommands({})) commands += (commands.empty() ? "" : ", ") + c->get_name(), known |= c->get_name() == argv[1];
-    if (!known) throw bad_input(quire_lm::quoted(std::string_view(argv[1])) + " is no command, allowed " + commands);
+    if (!known) throw bad_input(quire_lm::quoted(argv[1]) + " is no command, allowed " + commands);
   }
   try {
     app.parse(argc, argv);

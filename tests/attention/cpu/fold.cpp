@@ -44,8 +44,8 @@ class bench {
     std::vector<std::byte> memory(folder::scratch_bytes(p, rows) + 64);
     auto* scratch = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(memory.data()), 64));
     folder fold(view, p, rows, scratch);
-    const attention::work_item item{0, 0, first, count, {}};
-    fold.begin(item, 0, 0, head, q.data(), p.q_heads * dim);
+    const attention::work_item item{0, 0, first, count, {}, 0};
+    fold.begin(item, 0, 0, head, [&](std::uint32_t i) { return q.data() + i * p.q_heads * dim; });
     REQUIRE(fold.rows() == rows);
     std::vector<softmax_state> state(rows), part(rows);
     std::vector<float> o(rows * dim, 0.0f), part_o(rows * dim, 5.0f);
