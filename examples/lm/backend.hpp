@@ -60,6 +60,7 @@ class backend {
   virtual quire::status swap_in(std::uint32_t sequence) = 0;
   virtual bool present(std::uint32_t sequence) const = 0;
   virtual std::uint64_t leaving_tokens() const = 0;
+  virtual bool relieve() = 0;
   virtual void poll() = 0;
   virtual void wait() = 0;
   virtual quire::kv::swap_counts swap_counts() const = 0;

@@ -49,6 +49,7 @@ class backend_for final : public backend {
   status swap_in(std::uint32_t s) override { return kept_.swap_in(s); }
   bool present(std::uint32_t s) const override { return kept_.present(s); }
   std::uint64_t leaving_tokens() const override { return kept_.leaving_tokens(); }
+  bool relieve() override { return kept_.relieve(); }
   void poll() override { kept_.poll(); }
   void wait() override { kept_.wait(); }
   kv::swap_counts swap_counts() const override { return kept_.swap_counts(); }

@@ -133,7 +133,11 @@ TEST_CASE("two hundred random schedules of the real model generate the tokens of
         quire::serve::engine<backend, backend, any_policy> serving(*b, *b, p, {.max_running = running, .patience = 1 + draw(4)});
         for (std::size_t i = 0; i < all.size(); ++i) {
           const std::size_t t = (i + round) % all.size();
-          quire::serve::generation g{.prompt = all[t].prompt, .max_new_tokens = all[t].tokens, .on_token = [&got, t](auto, token x) { got[t].push_back(x); },
+          const auto ended = [](auto, const quire::serve::result& r) {
+            INFO(quire::describe(r.why));
+            CHECK(r.ending != quire::serve::ending::failed);
+          };
+          quire::serve::generation g{.prompt = all[t].prompt, .max_new_tokens = all[t].tokens, .on_token = [&got, t](auto, token x) { got[t].push_back(x); }, .on_done = ended,
                                      .arrival = static_cast<double>(i), .priority = static_cast<std::int32_t>(draw(3)), .tenant = draw(2)};
           if (t < 4) g.group = 1 + t % 2, g.rank = t, g.shared_tokens = t % 2 == 0 ? 64 : 128;
           std::uint64_t id = 0, copy = 0;

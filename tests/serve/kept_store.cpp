@@ -193,6 +193,40 @@ TEST_CASE("a kept store serves what a plain one serves, whatever is remembered, 
   CHECK(remembered.out == 0);
 }
 
+TEST_CASE("what is away and shared gives way when nothing can run, to the host or for good") {
+  for (const std::uint32_t host : {2u, 1u}) {
+    INFO("host room for " << host);
+    const plain layout(heads);
+    kv::store_options<plain> o{.sequences = 4, .max_tokens = 192, .pages = {3}};
+    kv::store<plain> pages(layout, o);
+    kept_store<plain> store(pages, {.away = host});
+    std::uint32_t a = 0, b = 0, c = 0;
+    REQUIRE(store.open(a));
+    REQUIRE(store.reserve(a, 130));
+    REQUIRE(store.commit(a, 130));
+    REQUIRE(store.fork(a, b));
+    REQUIRE(store.swap_out(a));  // its tiles stay for b
+    while (!pages.free_pages(kv::store<plain>::tails) || store.leaving_tokens() != 0) store.wait();
+    const status second = store.swap_out(b);
+    if (host == 2) REQUIRE(second);
+    else store.close(b);
+    REQUIRE(store.open(c));
+    for (int i = 0; i < 10 && !store.reserve(c, 190); ++i) {
+      REQUIRE(store.relieve());
+      store.wait();
+    }
+    CHECK(store.length(c) == 0);
+    REQUIRE(store.reserve(c, 190));
+    CHECK(store.check());
+    store.close(c);
+    CHECK(store.length(a) == 130);
+    const status back = store.swap_in(a);
+    CHECK((back || back.code == errc::corrupt));
+    store.wait();
+    CHECK(store.check());
+  }
+}
+
 TEST_CASE("without options it is the plain store, and says no to what it lacks") {
   const plain layout(heads);
   kv::store<plain> pages(layout, kv::pages_for(layout, 2, 256));

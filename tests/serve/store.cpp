@@ -63,6 +63,7 @@ struct swapping : plain {
   status swap_in(std::uint32_t) { return {}; }
   bool present(std::uint32_t) const { return true; }
   std::uint64_t leaving_tokens() const { return 0; }
+  bool relieve() { return false; }
   void poll() {}
   void wait() {}
 };
@@ -70,6 +71,7 @@ struct never_present : plain {
   status swap_out(std::uint32_t) { return {}; }
   status swap_in(std::uint32_t) { return {}; }
   std::uint64_t leaving_tokens() const { return 0; }
+  bool relieve() { return false; }
   void poll() {}
   void wait() {}
 };

@@ -158,11 +158,21 @@ class kept_store {
   status swap_in(std::uint32_t h) noexcept {
     if (!is(h, place::away)) return unknown(h);
     seat& x = seats_[h];
-    if (const std::uint32_t kept = swap_->kept(x.conversation); kept < x.rows) return {errc::corrupt, "rows of the host", kept, x.rows, x.rows};
+    if (const std::uint32_t kept = x.conversation == none ? 0 : swap_->kept(x.conversation); kept < x.rows) return {errc::corrupt, "rows of the host", kept, x.rows, x.rows};
     status s = swap_->begin_swap_in(x.conversation);
     while (s.code == errc::out_of_pages && either([](auto& c) { return c.evict(); }, [] { return false; })) s = swap_->begin_swap_in(x.conversation);
     if (s) x.where = place::arriving, x.sequence = swap_->destination(x.conversation);
     return s;
+  }
+  /// Pages that sequences away hold in the store, because others held them too, go to the host; where the host is full, one of
+  /// those sequences loses its rows. For a store in which nothing can run. false: nothing is away.
+  bool relieve() noexcept {
+    if (!swap_) return false;
+    if (swap_->reclaim() != 0) return true;
+    const auto last = std::find_if(seats_.rbegin(), seats_.rend(), [](const seat& x) { return x.where == place::away && x.conversation != none; });
+    if (last == seats_.rend()) return false;
+    swap_->close(std::exchange(last->conversation, none));
+    return true;
   }
   bool present(std::uint32_t h) const noexcept { return is(h, place::here); }
   std::uint64_t leaving_tokens() const noexcept { return swap_ ? std::uint64_t{swap_->leaving_pages(0)} * tile_tokens : 0; }

@@ -67,6 +67,7 @@ concept SwappingStore = SequenceStore<S> && requires(S s, const S cs, std::uint3
     } -> std::same_as<status>;  // out_of_pages, not_ready: not now; any other code: its rows are lost, close it
   { cs.present(sequence) } -> std::same_as<bool>;  // all rows can be read; its length may be less than at swap_in
   { cs.leaving_tokens() } -> std::same_as<std::uint64_t>;  // rows in pages that come free when they are copied
+  { s.relieve() } -> std::same_as<bool>;           // nothing can run: gives up pages or rows of what is away; false: none
   { s.poll() } -> std::same_as<void>;              // notices what has arrived; never blocks
   { s.wait() } -> std::same_as<void>;              // blocks until something has, if anything is under way
 };
