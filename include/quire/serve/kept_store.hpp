@@ -168,7 +168,7 @@ class kept_store {
   /// those sequences loses its rows. For a store in which nothing can run. false: nothing is away.
   bool relieve() noexcept {
     if (!swap_) return false;
-    if (swap_->reclaim() != 0) return true;
+    if (swap_->reclaim() != 0 || !swap_->idle()) return true;  // room is on its way, if only that of a tail
     const auto last = std::find_if(seats_.rbegin(), seats_.rend(), [](const seat& x) { return x.where == place::away && x.conversation != none; });
     if (last == seats_.rend()) return false;
     swap_->close(std::exchange(last->conversation, none));
