@@ -103,7 +103,6 @@ class hooked_store {
       if (e.where == leaving) n += (e.length + tile - 1) / tile * tile;
     return n;
   }
-  bool relieve() { return false; }
   void poll() {
     for (auto& [s, e] : known_) {
       if (e.polls == 0 || --e.polls != 0) continue;

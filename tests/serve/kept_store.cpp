@@ -227,6 +227,27 @@ TEST_CASE("what is away and shared gives way when nothing can run, to the host o
   }
 }
 
+TEST_CASE("a pinned prefix gives way when nothing can run") {
+  const plain layout(heads);
+  kv::store<plain> pages(layout, {.sequences = 2, .max_tokens = 192, .pages = {3}});
+  kept_store<plain> store(pages, {.prefix_tiles = 8});
+  const text words(130, 1);
+  std::uint32_t a = 0, b = 0;
+  REQUIRE(store.open(words, a));
+  REQUIRE(store.reserve(a, 130));
+  REQUIRE(store.commit(a, 130));
+  REQUIRE(store.remember(a, words));
+  const std::uint64_t ticket = store.pin(words);
+  store.close(a);
+  REQUIRE(store.open(b));
+  REQUIRE(store.reserve(b, 190).code == errc::out_of_pages);
+  REQUIRE(store.relieve());
+  REQUIRE(store.reserve(b, 190));
+  CHECK_FALSE(store.relieve());
+  store.unpin(ticket);  // its owner does not know
+  CHECK(store.check());
+}
+
 TEST_CASE("without options it is the plain store, and says no to what it lacks") {
   const plain layout(heads);
   kv::store<plain> pages(layout, kv::pages_for(layout, 2, 256));

@@ -63,15 +63,19 @@ struct swapping : plain {
   status swap_in(std::uint32_t) { return {}; }
   bool present(std::uint32_t) const { return true; }
   std::uint64_t leaving_tokens() const { return 0; }
-  bool relieve() { return false; }
   void poll() {}
   void wait() {}
+};
+struct relieving : plain {
+  bool relieve() { return false; }
+};
+struct relieving_in_silence : plain {
+  void relieve() {}
 };
 struct never_present : plain {
   status swap_out(std::uint32_t) { return {}; }
   status swap_in(std::uint32_t) { return {}; }
   std::uint64_t leaving_tokens() const { return 0; }
-  bool relieve() { return false; }
   void poll() {}
   void wait() {}
 };
@@ -92,6 +96,8 @@ TEST_CASE("stores model what they offer, and miss it by one member") {
   CHECK_FALSE(PrefixStore<remembering_for_nobody>);
   CHECK(SwappingStore<swapping>);
   CHECK_FALSE(SwappingStore<never_present>);
+  CHECK(RelievingStore<relieving>);
+  CHECK_FALSE(RelievingStore<relieving_in_silence>);
 }
 
 TEST_CASE("a hook with the wrong signature is refused, not passed over") {
@@ -104,4 +110,5 @@ TEST_CASE("a hook with the wrong signature is refused, not passed over") {
   CHECK_FALSE(detail::store_hooks_well_formed<bounded_by_changing>());
   CHECK_FALSE(detail::store_hooks_well_formed<remembering_for_nobody>());
   CHECK_FALSE(detail::store_hooks_well_formed<never_present>());
+  CHECK_FALSE(detail::store_hooks_well_formed<relieving_in_silence>());
 }

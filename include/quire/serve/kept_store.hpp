@@ -164,11 +164,11 @@ class kept_store {
     if (s) x.where = place::arriving, x.sequence = swap_->destination(x.conversation);
     return s;
   }
-  /// Pages that sequences away hold in the store, because others held them too, go to the host; where the host is full, one of
-  /// those sequences loses its rows. For a store in which nothing can run. false: nothing is away.
+  /// In this order: pages that sequences away hold in the store, because others held them too, go to the host; a pinned prefix is
+  /// let go; a sequence away loses its rows.
   bool relieve() noexcept {
-    if (!swap_) return false;
-    if (swap_->reclaim() != 0 || !swap_->idle()) return true;  // room is on its way, if only that of a tail
+    if (swap_ && (swap_->reclaim() != 0 || !swap_->idle())) return true;  // room is on its way, if only that of a tail
+    if (!pins_.empty()) return unpin(pins_.back().first), true;
     const auto last = std::find_if(seats_.rbegin(), seats_.rend(), [](const seat& x) { return x.where == place::away && x.conversation != none; });
     if (last == seats_.rend()) return false;
     swap_->close(std::exchange(last->conversation, none));

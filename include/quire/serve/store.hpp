@@ -67,9 +67,14 @@ concept SwappingStore = SequenceStore<S> && requires(S s, const S cs, std::uint3
     } -> std::same_as<status>;  // out_of_pages, not_ready: not now; any other code: its rows are lost, close it
   { cs.present(sequence) } -> std::same_as<bool>;  // all rows can be read; its length may be less than at swap_in
   { cs.leaving_tokens() } -> std::same_as<std::uint64_t>;  // rows in pages that come free when they are copied
-  { s.relieve() } -> std::same_as<bool>;           // nothing can run: gives up pages or rows of what is away; false: none
   { s.poll() } -> std::same_as<void>;              // notices what has arrived; never blocks
   { s.wait() } -> std::same_as<void>;              // blocks until something has, if anything is under way
+};
+
+/// `relieve`: nothing can run, so what is only kept for later gives way; false: there is nothing of it.
+template <class S>
+concept RelievingStore = SequenceStore<S> && requires(S s) {
+  { s.relieve() } -> std::same_as<bool>;
 };
 
 namespace detail {
@@ -79,7 +84,7 @@ consteval bool store_hooks_well_formed() {
   return (ForkingStore<S> || !requires(S s, std::uint32_t h) { s.fork(h, h); }) &&
          (BoundedStore<S> || !requires(S s) { s.fits(1u); }) && (CountedStore<S> || !requires(S s) { s.free_tokens(); }) &&
          (PrefixStore<S> || !requires(S s, std::span<const std::int32_t> t) { s.remember(1u, t); }) &&
-         (SwappingStore<S> || !requires(S s) { s.swap_out(1u); });
+         (SwappingStore<S> || !requires(S s) { s.swap_out(1u); }) && (RelievingStore<S> || !requires(S s) { s.relieve(); });
 }
 }  // namespace detail
 
