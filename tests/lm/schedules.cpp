@@ -164,7 +164,7 @@ TEST_CASE("two hundred random schedules of the real model generate the tokens of
   }
   std::printf("preempted %llu, recomputed tokens %llu, swapped in %llu, tokens of remembered prefixes %llu, forks %llu\n", static_cast<unsigned long long>(preempted),
               static_cast<unsigned long long>(recomputed), static_cast<unsigned long long>(swapped), static_cast<unsigned long long>(hits), static_cast<unsigned long long>(forks));
-  CHECK(preempted > 50);
+  CHECK(preempted > 20);
   CHECK(swapped > 10);
   CHECK(hits > 1000);
   CHECK(forks > 50);

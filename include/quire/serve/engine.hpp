@@ -100,9 +100,11 @@ class engine {
         return progress::idle;
       case schedule::outcome::transferring:
         return progress::waiting;
-      default:
-        return progress::blocked;
+      default: break;
     }
+    if constexpr (RelievingStore<Store>)
+      if (scheduler_.last() == schedule::outcome::blocked && store_->relieve()) return progress::waiting;
+    return progress::blocked;
   }
 
   /// Steps until nothing is left to do. A request for which the store has no room even alone fails with its status.
