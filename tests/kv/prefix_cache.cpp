@@ -568,6 +568,16 @@ TEST_CASE("nobody waits for a tile that is computed and was not remembered, or n
   CHECK(f.cache.match(1, tokens).tiles == 2);
   CHECK_FALSE(f.cache.coming(1, tokens));
   f.cache.close(s);
+  REQUIRE(f.cache.open(1, tokens, s));
+  CHECK(f.cache.coming(1, tokens));
+  std::uint32_t t = 0;
+  REQUIRE(f.cache.fork(s, t));
+  f.cache.close(s);
+  CHECK_FALSE(f.cache.coming(1, tokens));  // a fork goes its own way
+  f.cache.close(t);
+  REQUIRE(f.cache.open(1, tokens, s));
+  REQUIRE(f.cache.truncate(s, 64));
+  CHECK_FALSE(f.cache.coming(1, tokens));  // it may go another way now
   kv::store<fixture::L> store(fixture::L(tiny), {.sequences = 1, .max_tokens = 640, .pages = {6}});
   kv::prefix_cache small(store, 1);
   REQUIRE(small.open(1, tokens, s));
