@@ -9,7 +9,7 @@
 #include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
-#include "quire/kv/evict/greedy_dual.hpp"
+#include "quire/kv/evict/lfu.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/kv/layout/overlay.hpp"
 
@@ -555,6 +555,58 @@ TEST_CASE("two that compute the same at once end with one copy, and who asks is 
   CHECK(f.cache.coming(1, other));
   f.cache.close(a);
   CHECK_FALSE(f.cache.coming(1, other));
+}
+
+TEST_CASE("nobody waits for a tile that is computed and was not remembered, or never will be") {
+  fixture f;
+  const auto tokens = tokens_of({0, 1, 2, 0});
+  std::uint32_t s = 0;
+  REQUIRE(f.cache.open(1, tokens, s));
+  REQUIRE(f.cache.taint(s, 150));
+  f.go_on(s, std::vector(tokens.begin(), tokens.begin() + 128));
+  REQUIRE(f.cache.insert(s, tokens));
+  CHECK(f.cache.match(1, tokens).tiles == 2);
+  CHECK_FALSE(f.cache.coming(1, tokens));
+  f.cache.close(s);
+  REQUIRE(f.cache.open(1, tokens, s));
+  CHECK(f.cache.coming(1, tokens));
+  std::uint32_t t = 0;
+  REQUIRE(f.cache.fork(s, t));
+  f.cache.close(s);
+  CHECK_FALSE(f.cache.coming(1, tokens));  // a fork goes its own way
+  f.cache.close(t);
+  REQUIRE(f.cache.open(1, tokens, s));
+  REQUIRE(f.cache.truncate(s, 64));
+  CHECK_FALSE(f.cache.coming(1, tokens));  // it may go another way now
+  kv::store<fixture::L> store(fixture::L(tiny), {.sequences = 1, .max_tokens = 640, .pages = {6}});
+  kv::prefix_cache small(store, 1);
+  REQUIRE(small.open(1, tokens, s));
+  REQUIRE(small.reserve(s, 192));
+  REQUIRE(store.commit(s, 192));
+  REQUIRE(small.insert(s, tokens));
+  CHECK(small.match(1, tokens).tiles == 1);
+  CHECK_FALSE(small.coming(1, tokens));
+}
+
+TEST_CASE("what was opened on often outlives what is newer where the policy counts hits") {
+  kv::store<fixture::L> store(fixture::L(tiny), {.sequences = 1, .max_tokens = 640, .pages = {6}});
+  kv::prefix_cache cache(store, 2, kv::evict::lfu{});
+  std::uint32_t s = 0;
+  const auto run = [&](std::uint8_t kind) {
+    const auto tokens = tokens_of({kind, kind});
+    REQUIRE(cache.open(1, std::span(tokens).first(65), s));
+    if (store.length(s) == 0) {
+      REQUIRE(cache.reserve(s, 64));
+      REQUIRE(store.commit(s, 64));
+      REQUIRE(cache.insert(s, tokens));
+    }
+    cache.close(s);
+  };
+  run(0), run(0), run(1), run(2);
+  CHECK(cache.match(1, tokens_of({0, 0})).tiles == 1);
+  CHECK(cache.match(1, tokens_of({1, 1})).tiles == 0);
+  CHECK(cache.counters().opened == 4);
+  CHECK(cache.counters().hit == 64);
 }
 
 TEST_CASE("a cache that goes gives back what only it held") {
