@@ -166,6 +166,8 @@ void with_order(outcome& out, Memory& memory, const sim::workload& w, const cost
 }  // namespace
 
 outcome simulate(const policy_spec& policy, sim::workload w, const cost_model& cost, const engine_options& o, const watcher& watch) {
+  if (!w.blocks.empty() && w.block_tokens % o.block != 0)
+    throw bad_input("--block is " + std::to_string(o.block) + ", allowed what divides the " + std::to_string(w.block_tokens) + " tokens of a block of the trace");
   outcome out{.policy = policy, .report = {}};
   const auto start = std::chrono::steady_clock::now();
   if (policy.planned != policy_spec::plan::none) plan_ahead(w, policy, o.block, out);

@@ -111,5 +111,8 @@ TEST_CASE("an axis that does not exist, or a parameter out of range, is named") 
   policy_spec p = find_policy("chunked", "--policy");
   p.order = "tallest";
   REQUIRE_THROWS_WITH(simulate(p, w, make_cost("niyama", {}, "--cost-model"), {}), Catch::Contains("--order is 'tallest'"));
+  sim::workload named = w;
+  named.blocks = {1}, named.block_tokens = 512;
+  REQUIRE_THROWS_WITH(simulate(find_policy("chunked", "--policy"), named, make_cost("niyama", {}, "--cost-model"), {.block = 100}), Catch::Contains("--block is 100"));
   REQUIRE_THROWS_WITH(simulate(find_policy("batchllm", "--policy"), w, make_cost("niyama", {}, "--cost-model"), {.theta = 2}), Catch::Contains("theta"));
 }
