@@ -1,31 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+// What quire-lm says of bad input, quire-sim says in the same words.
 #pragma once
 
-#include <stdexcept>
-#include <string>
-#include <string_view>
+#include "../lm/error.hpp"
 
 namespace quire_sim {
 
-/// Something a user or a file supplied can't be used. The message names the field, its value and what is allowed.
-struct bad_input : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+using quire_lm::bad_input;
 
-/// Foreign text made safe for a message (std::quoted does less): in quotes, non-printing bytes as \xNN, cut after 64 bytes.
-[[nodiscard]] inline std::string legible(std::string_view text) {
-  constexpr std::size_t most = 64;
-  constexpr char digits[] = "0123456789abcdef";
-  std::string out = "'";
-  for (const char c : text.substr(0, most)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f) {
-      out += c;
-    } else {
-      out += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
-    }
-  }
-  return out + (text.size() > most ? "...'" : "'");
-}
+/// Foreign text made safe for a message. Not called `quoted`: json brings std::quoted, which would be found beside it.
+[[nodiscard]] inline std::string legible(std::string_view text) { return quire_lm::quoted(text); }
 
 }  // namespace quire_sim
