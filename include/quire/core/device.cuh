@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where device code meets the hardware: launches, memory spaces and instructions, as functions. A unit that defines
+// QUIRE_DEVICE_EMULATOR (the name of a header) takes the same names from there, and kernels run as they are on a host.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "config.hpp"
+#include "status.hpp"
+
+#if defined(QUIRE_DEVICE_EMULATOR)
+#include QUIRE_DEVICE_EMULATOR
+#else
+
+#include <cuda_runtime.h>
+
+namespace quire::inline v0::device {
+
+/// Work goes to a stream that the caller names; nothing here synchronises one.
+using stream = cudaStream_t;
+
+struct launch_shape {
+  std::uint32_t blocks = 1, threads = 32;
+  std::size_t shared_bytes = 0;   ///< dynamic shared memory a block
+};
+
+/// fails: device (`native`: the runtime's code)
+inline status check(cudaError_t e, const char* what) noexcept {
+  if (e == cudaSuccess) return {};
+  return {errc::device, what, 0, 0, 0, static_cast<int>(e)};
+}
+
+/// Starts a kernel. More than 48 KiB of shared memory is asked for by name; blocks of no threads and grids of no blocks are
+/// nothing to do. fails: device.
+template <class... P, class... A>
+status launch(void (*kernel)(P...), launch_shape s, stream on, A&&... arguments) noexcept {
+  if (s.blocks == 0 || s.threads == 0) return {};
+  if (s.shared_bytes > 48 * 1024)
+    if (const status r = check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(s.shared_bytes)), "shared memory of a block"); !r)
+      return r;
+  cudaLaunchConfig_t how{};
+  how.gridDim = dim3(s.blocks), how.blockDim = dim3(s.threads), how.dynamicSmemBytes = s.shared_bytes, how.stream = on;
+  return check(cudaLaunchKernelEx(&how, kernel, static_cast<P>(std::forward<A>(arguments))...), "kernel launch");
+}
+
+/// This block's dynamic shared memory, aligned to 128 bytes.
+__device__ inline std::byte* shared_memory() noexcept {
+  extern __shared__ __align__(128) std::byte quire_shared_memory[];
+  return quire_shared_memory;
+}
+
+/// 16 bytes from global to shared memory, past the registers and L1; both aligned to 16. They arrive at a `copy_wait` that
+/// leaves their group out, for the thread that asked; for others at the barrier after it.
+__device__ inline void copy_async(void* to, const void* from) noexcept {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(to))), "l"(from) : "memory");
+}
+/// Closes this thread's group of copies.
+__device__ inline void copy_commit() noexcept { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until at most the `Pending` newest groups of this thread are under way.
+template <int Pending>
+__device__ inline void copy_wait() noexcept {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// c += a·b on a warp, f32 sums of bf16 products: a [16][16], b [16][8], c [16][8]. With g = lane / 4 and t = lane % 4 a lane holds
+/// a: rows g, g + 8, g, g + 8 at columns 2t, 2t, 2t + 8, 2t + 8 and one more; b: rows 2t and 2t + 8 and one more, column g; c: row
+/// g, columns 2t and 2t + 1, then row g + 8. Two neighbours share a word, the lower in its low half.
+__device__ inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/// The same for f16.
+__device__ inline void mma_f16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/// Two f32 as bf16 or f16 in one word, nearest even, `low` in the low half; f16 saturates.
+__device__ inline std::uint32_t pack_bf16(float low, float high) noexcept {
+  std::uint32_t r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+__device__ inline std::uint32_t pack_f16(float low, float high) noexcept {
+  std::uint32_t r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(fminf(fmaxf(high, -65504.0f), 65504.0f)), "f"(fminf(fmaxf(low, -65504.0f), 65504.0f)));
+  return r;
+}
+/// a·b + c on both halves of a word, each rounded once.
+__device__ inline std::uint32_t fma_bf16(std::uint32_t a, std::uint32_t b, std::uint32_t c) noexcept {
+  std::uint32_t r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+/// Bytes of (b:a) that the four nibbles of `pick` name, lowest first: 0-3 are a's, 4-7 b's.
+__device__ inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t pick) noexcept { return __byte_perm(a, b, pick); }
+
+/// 2^x, within 2 ulp; 2^-inf is 0.
+__device__ inline float exp2(float x) noexcept {
+  float r;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+/// counter ← counter == last ? 0 : counter + 1; returns what it was. Writes of the block before it are seen by whoever reads
+/// after a later arrival. One thread of a block calls it after a barrier.
+__device__ inline std::uint32_t arrive(std::uint32_t* counter, std::uint32_t last) noexcept {
+  __threadfence();
+  const std::uint32_t before = atomicInc(counter, last);
+  __threadfence();
+  return before;
+}
+
+}  // namespace quire::inline v0::device
+#endif
