@@ -5,27 +5,11 @@
 #include <bit>
 #include <span>
 
-#include "../core/deal.hpp"
 #include "../kv/view.hpp"
+#include "plan_view.hpp"
 #include "problem.hpp"
 
 namespace quire::inline v0::attention {
-
-/// Consecutive query rows of one sequence in a step: rows [row, row + count) stand at positions [first, first + count).
-struct query_span {
-  std::uint32_t sequence = 0;
-  std::uint32_t first = 0;
-  std::uint32_t count = 0;
-  std::uint32_t row = 0;
-};
-
-/// Pieces with a token that some row of an item sees: [0, sinks) and [recent, end). Others are the identity.
-struct live_pieces {
-  std::uint32_t sinks = 0, recent = 0, end = 0;
-  QUIRE_HD constexpr std::uint32_t count() const noexcept { return sinks + (end - recent); }
-  /// The piece of ordinal i among the live ones.
-  QUIRE_HD constexpr std::uint32_t piece(std::uint32_t i) const noexcept { return i < sinks ? i : i - sinks + recent; }
-};
 
 QUIRE_HD constexpr live_pieces live_pieces_of(kv::visibility sees, std::uint32_t first_query, std::uint32_t slots) noexcept {
   const std::uint32_t end = ceil_div(slots, piece_tiles);
@@ -34,15 +18,6 @@ QUIRE_HD constexpr live_pieces live_pieces_of(kv::visibility sees, std::uint32_t
   if (recent <= sinks) return {0, 0, end};
   return {sinks, recent < end ? recent : end, end};
 }
-
-/// The unit of planning: the query rows of one tile-aligned block of one sequence against one kv head.
-struct work_item {
-  std::uint32_t span = 0;          ///< index of its query_span
-  std::uint32_t head = 0;          ///< kv head
-  std::uint32_t first = 0, count = 0;  ///< query positions, all inside one tile
-  live_pieces pieces;
-  std::uint32_t prefix = 0;            ///< pieces at the front that were folded for several spans at once; not among `pieces`
-};
 
 /// Query tokens per item: a power of two up to a tile, so that rows (tokens × group) and their states stay in L2.
 constexpr std::uint32_t block_tokens(const problem& p) noexcept {
