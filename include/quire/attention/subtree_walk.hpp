@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "plan.hpp"
+#include "plan_view.hpp"
 
 namespace quire::inline v0::attention {
 

@@ -30,10 +30,10 @@ struct pair_place {
 /// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives
 ///   word_rows              rows of words; tiles are staged in shared memory as [word_rows][stride] words, then what follows them
 ///   staged_bytes           the whole; parameters begin at `parameters`
-///   place_of(pair)         the order in which rows are summed
+///   place_of(pair), pair_of(place)   the order in which rows are summed
 ///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
-///   coefficient(tile, row, a)   what the products take for a[row]; together with `offset` and `finish` it undoes the coding:
-///   y = finish(tile, column, Σ coefficient·X', Σ a, Σ offset(tile, row)·a)
+///   scale(tile, g), minimum(tile, g)        where X = scale·code + minimum; g is the row or the column, whichever has groups
+///   plain                  whether the coefficients of keys are the queries themselves: no scale or minimum goes by rows
 template <class Codec, std::uint32_t Rows, std::uint32_t Columns>
 struct operand;
 
@@ -78,6 +78,7 @@ struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 
   static constexpr bool f16_products = std::is_same_v<Number, f16>;
 
   __device__ static constexpr pair_place place_of(std::uint32_t pair) noexcept { return {pair / 8, pair % 4, pair / 4 % 2}; }
+  __device__ static constexpr std::uint32_t pair_of(pair_place p) noexcept { return p.step * 8 + p.half * 4 + p.t; }
   template <class F>
   __device__ static void for_each_step(const std::byte* staged, std::uint32_t column, lane_place l, F&& f) noexcept {
 #pragma unroll
