@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "../subtree_walk.hpp"
+#include "block.cuh"
+
+namespace quire::inline v0::attention::cuda {
+
+/// States that one block keeps in scratch: the parts of shared items, and the stack of whoever merges those. The newest state of
+/// a walk stays in registers. Threads read back what they wrote, but for (m, l) of rows: a barrier stands between `keep` and
+/// `join`.
+template <class Block>
+class states {
+ public:
+  using registers = typename Block::registers;
+
+  __device__ states(const plan_view& plan, std::byte* scratch, thread_place me) noexcept : plan_(plan), scratch_(scratch), me_(me) {}
+
+  /// State k of a worker's part of an item: part 0 or 1, or 2 for the stack on which all parts merge.
+  __device__ std::byte* at(std::uint32_t worker, std::uint32_t part, std::uint32_t k) const noexcept {
+    return scratch_ + (std::size_t{worker} * Block::states_of(plan_) + part * plan_.depth + k) * Block::state_bytes;
+  }
+
+  __device__ void keep(const registers& r, std::byte* to) const noexcept {
+    if (me_.thread < 4)
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) rows(to)[b * 4 + me_.at.t] = {r.m[b][0], r.l[b][0], r.m[b][1], r.l[b][1]};
+#pragma unroll
+    for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
+        *fragment(to, i, b) = {r.o[i][b][0], r.o[i][b][1], r.o[i][b][2], r.o[i][b][3]};
+  }
+  __device__ void load(registers& r, std::byte* from) const noexcept {
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+      const float4 s = rows(from)[b * 4 + me_.at.t];
+      r.m[b][0] = s.x, r.l[b][0] = s.y, r.m[b][1] = s.z, r.l[b][1] = s.w;
+    }
+#pragma unroll
+    for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+        const float4 o = *fragment(from, i, b);
+        r.o[i][b][0] = o.x, r.o[i][b][1] = o.y, r.o[i][b][2] = o.z, r.o[i][b][3] = o.w;
+      }
+  }
+  /// r ← left ⊕ r, in the order of the tree.
+  __device__ void join(std::byte* left, registers& r) const noexcept {
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+      const float4 s = rows(left)[b * 4 + me_.at.t];
+      float before[2], after[2];
+      weigh(s.x, s.y, r.m[b][0], r.l[b][0], before[0], after[0]);
+      weigh(s.z, s.w, r.m[b][1], r.l[b][1], before[1], after[1]);
+#pragma unroll
+      for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
+        const float4 o = *fragment(left, i, b);
+        r.o[i][b][0] = fmaf(o.x, before[0], r.o[i][b][0] * after[0]), r.o[i][b][1] = fmaf(o.y, before[1], r.o[i][b][1] * after[1]);
+        r.o[i][b][2] = fmaf(o.z, before[0], r.o[i][b][2] * after[0]), r.o[i][b][3] = fmaf(o.w, before[1], r.o[i][b][3] * after[1]);
+      }
+    }
+  }
+
+  /// (m, l) ← (left_m, left_l) ⊕ (m, l) and the factors of both sides.
+  __device__ static void weigh(float left_m, float left_l, float& m, float& l, float& before, float& after) noexcept {
+    const float most = fmaxf(left_m, m), safe = most == -INFINITY ? 0.0f : most;
+    before = device::exp2((left_m - safe) * log2_e), after = device::exp2((m - safe) * log2_e);
+    l = fmaf(left_l, before, l * after), m = most;
+  }
+
+ private:
+  __device__ static float4* rows(std::byte* state) noexcept { return reinterpret_cast<float4*>(state); }
+  __device__ float4* fragment(std::byte* state, std::uint32_t i, std::uint32_t b) const noexcept {
+    return reinterpret_cast<float4*>(state + Block::rows * sizeof(softmax_state)) + (i * Block::row_blocks + b) * block_threads + me_.thread;
+  }
+  const plan_view& plan_;
+  std::byte* scratch_;
+  thread_place me_;
+};
+
+}  // namespace quire::inline v0::attention::cuda
