@@ -211,7 +211,7 @@ __device__ void turn_over(typename Block::memory& m, typename Block::registers& 
   };
   each([](float& shared, float own) { shared = own; });
   __syncthreads();
-  rotate_rows<Block::dim>(m.turning, Block::rows, me);
+  rotate_rows(m.turning, Block::rows, Block::dim, me);
   __syncthreads();
   each([](float shared, float& own) { own = shared; });
 }

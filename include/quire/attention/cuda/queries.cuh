@@ -6,21 +6,20 @@
 
 namespace quire::inline v0::attention::cuda {
 
-/// v ← H v for `rows` rows [Dim] in shared memory, one row a warp at a time. The warps meet before and after.
-template <std::uint32_t Dim>
-__device__ void rotate_rows(float* v, std::uint32_t rows, thread_place me) noexcept {
-  constexpr std::uint32_t block = kv::rotation_block(Dim);
+/// v ← H v for `rows` rows [dim] in shared memory, one row a warp at a time. The warps meet before and after.
+__device__ inline void rotate_rows(float* v, std::uint32_t rows, std::uint32_t dim, thread_place me) noexcept {
+  const std::uint32_t block = kv::rotation_block(dim);
   for (std::uint32_t r = me.warp; r < rows; r += block_warps) {
-    float* row = v + r * Dim;
+    float* row = v + r * dim;
     for (std::uint32_t h = 1; h < block; h *= 2) {
-      for (std::uint32_t i = me.lane; i < Dim / 2; i += warp_threads) {
+      for (std::uint32_t i = me.lane; i < dim / 2; i += warp_threads) {
         const std::uint32_t a = i / h * 2 * h + i % h;
         const float x = row[a], y = row[a + h];
         row[a] = x + y, row[a + h] = x - y;
       }
       __syncwarp();
     }
-    for (std::uint32_t i = me.lane; i < Dim; i += warp_threads) row[i] *= rsqrtf(static_cast<float>(block));
+    for (std::uint32_t i = me.lane; i < dim; i += warp_threads) row[i] *= rsqrtf(static_cast<float>(block));
   }
 }
 
@@ -71,7 +70,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
     auto* rows = reinterpret_cast<float*>(m.stages);
     if constexpr (Block::rotated_keys) {
       __syncthreads();
-      rotate_rows<Block::dim>(rows, Block::rows, me);
+      rotate_rows(rows, Block::rows, Block::dim, me);
       __syncthreads();
     }
     prepare_queries<Block, typename Block::sealed_pair>(m, m.sealed_queries, me);
@@ -115,7 +114,7 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
     }
   if constexpr (Block::rotated_values) {
     __syncthreads();
-    rotate_rows<Block::dim>(turned, count, me);
+    rotate_rows(turned, count, Block::dim, me);
     __syncthreads();
     for (std::uint32_t i = me.thread; i < count * Block::dim; i += block_threads) {
       const std::uint32_t row = i / Block::dim;
