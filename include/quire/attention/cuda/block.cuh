@@ -23,7 +23,7 @@ struct layer_call {
   std::size_t ldo = 0;
   const std::byte* staging = nullptr;       ///< exact tiles that a span fills before its newest, [tiles][kv_heads][raw piece]
   const std::uint32_t* staged = nullptr;    ///< [spans] first such tile of each; null: no span fills one
-  std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents don't matter
+  std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents do not matter
   std::uint32_t* arrivals = nullptr;        ///< [plan.item_count] zeros; zeros again when the launch is done
 };
 
@@ -79,13 +79,12 @@ struct fold_block {
     float query_sum[Rows];
     staged_tile tiles[Stages];
     kv::head_view head;
-    std::uint32_t joins;
+    std::uint32_t last[2];                                                                  ///< bits: items whose last part this block brought
   };
   static_assert(sizeof(float) * Rows * Dim <= sizeof(memory::stages), "quire::attention::cuda: too few stages for this many rows");
 
   /// States in scratch: (m, l) of each row, then o in the order in which threads hold it.
   static constexpr std::size_t state_bytes = Rows * sizeof(softmax_state) + std::size_t{own_blocks} * row_blocks * block_threads * 16;
-  static constexpr std::uint32_t states_of(const plan_view& p) noexcept { return split_items * p.depth + p.merge_depth; }
 
   /// Query rows of one item as the lanes of a warp hold them: rows 8b + 2t and 8b + 2t + 1 for each block b. m and l: every lane
   /// with that t has the same; o [own block][row block]: channels 2g (then 2g + 1) of the block for both rows.

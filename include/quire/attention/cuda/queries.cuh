@@ -29,16 +29,23 @@ __device__ inline float widen(Row x) noexcept { return kv::raw<Row>::widen(x); }
 template <class Row>
 __device__ inline Row narrow(float x) noexcept { return kv::raw<Row>::narrow(x); }
 
-/// The item's queries times `scale`, zeros past its rows. Ends at a barrier.
+/// Rows of q and out that an item's tokens stand in: of one span, or one of each member of a prefix.
+struct item_rows_of {
+  const query_span* spans;
+  const plan_member* members;   ///< null: one span
+  std::uint32_t first;
+  __device__ std::size_t operator()(std::uint32_t token) const noexcept { return members == nullptr ? first + token : spans[members[token].span].row; }
+};
+
+/// The item's queries times the scale, zeros past its rows. Ends at a barrier.
 template <class Block, class Call>
-__device__ void load_queries(typename Block::memory& m, const Call& c, const work_item& item, const query_span& span, thread_place me) noexcept {
+__device__ void load_queries(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, thread_place me) noexcept {
   auto* rows = reinterpret_cast<float*>(m.stages);
   const std::uint32_t group = c.shape.group(), count = item.count * group;
   const float scale = c.shape.scale_or_default();
   for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) {
     const std::uint32_t r = i / Block::dim, channel = i % Block::dim;
-    const std::size_t row = span.row + item.first - span.first + r / group;
-    rows[i] = r < count ? widen(c.q[row * c.ldq + (item.head * group + r % group) * Block::dim + channel]) * scale : 0.0f;
+    rows[i] = r < count ? widen(c.q[row_of(r / group) * c.ldq + (item.head * group + r % group) * Block::dim + channel]) * scale : 0.0f;
   }
   __syncthreads();
 }
@@ -63,8 +70,8 @@ __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* 
 
 /// Everything the fold needs of an item's queries. The caller's next barrier ends it.
 template <class Block, class Call>
-__device__ void take_queries(typename Block::memory& m, const Call& c, const work_item& item, const query_span& span, thread_place me) noexcept {
-  load_queries<Block>(m, c, item, span, me);
+__device__ void take_queries(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, thread_place me) noexcept {
+  load_queries<Block>(m, c, item, row_of, me);
   prepare_queries<Block, typename Block::raw_pair>(m, m.raw_queries, me);
   if constexpr (!Block::one_form) {
     auto* rows = reinterpret_cast<float*>(m.stages);
@@ -86,7 +93,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
 
 /// out row = o / l, with the sink logit in the denominator only; rows without a token are zero. No copy is under way.
 template <class Block, class Call>
-__device__ void write_rows(typename Block::memory& m, const Call& c, const work_item& item, const query_span& span, typename Block::registers& r, thread_place me) noexcept {
+__device__ void write_rows(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, typename Block::registers& r, thread_place me) noexcept {
   const std::uint32_t group = c.shape.group(), count = item.count * group;
   auto* turned = reinterpret_cast<float*>(m.stages);
   if constexpr (Block::rotated_values) __syncthreads();
@@ -102,7 +109,7 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
         const float sink = c.shape.sink_logits[head], most = fmaxf(sink, r.m[b][j]), mine = device::exp2((r.m[b][j] - most) * log2_e);
         scale = mine / fmaf(r.l[b][j], mine, device::exp2((sink - most) * log2_e));
       }
-      auto* out = c.out + (span.row + item.first - span.first + row / group) * c.ldo + head * Block::dim;
+      auto* out = c.out + row_of(row / group) * c.ldo + head * Block::dim;
 #pragma unroll
       for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
         const std::uint32_t channel = me.channel(i) + 2 * me.at.g;
@@ -118,7 +125,7 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
     __syncthreads();
     for (std::uint32_t i = me.thread; i < count * Block::dim; i += block_threads) {
       const std::uint32_t row = i / Block::dim;
-      c.out[(span.row + item.first - span.first + row / group) * c.ldo + (item.head * group + row % group) * Block::dim + i % Block::dim] = narrow<typename Block::row>(turned[i]);
+      c.out[row_of(row / group) * c.ldo + (item.head * group + row % group) * Block::dim + i % Block::dim] = narrow<typename Block::row>(turned[i]);
     }
   }
 }

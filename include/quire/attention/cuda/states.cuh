@@ -6,20 +6,33 @@
 
 namespace quire::inline v0::attention::cuda {
 
-/// States that one block keeps in scratch: the parts of shared items, and the stack of whoever merges those. The newest state of
-/// a walk stays in registers. Threads read back what they wrote, but for (m, l) of rows: a barrier stands between `keep` and
-/// `join`.
+/// Where states stand in scratch: for each worker its parts of shared items and the stack of whoever merges an item's parts; then
+/// for each shared prefix those of the nodes that make it. All have room for `bytes`.
+struct scratch_map {
+  std::byte* base;
+  const plan_view& plan;
+  std::size_t bytes;
+
+  QUIRE_HD static constexpr std::size_t states(const plan_view& p) noexcept {
+    return std::size_t{p.slots} * (split_items * p.depth + p.merge_depth) + std::size_t{p.prefix_items} * p.merge_depth;
+  }
+  /// State k of a worker's part 0 or 1, or of its stack (2).
+  __device__ std::byte* part(std::uint32_t worker, std::uint32_t which, std::uint32_t k) const noexcept {
+    return base + (std::size_t{worker} * (split_items * plan.depth + plan.merge_depth) + which * plan.depth + k) * bytes;
+  }
+  __device__ std::byte* prefix(std::uint32_t item, std::uint32_t k) const noexcept {
+    return base + (std::size_t{plan.slots} * (split_items * plan.depth + plan.merge_depth) + std::size_t{item} * plan.merge_depth + k) * bytes;
+  }
+};
+
+/// Moves states between registers and scratch, and merges them. The newest state of a walk stays in registers. Threads read back
+/// what they wrote, but for (m, l) of rows: a barrier stands between `keep` and `join`.
 template <class Block>
 class states {
  public:
   using registers = typename Block::registers;
 
-  __device__ states(const plan_view& plan, std::byte* scratch, thread_place me) noexcept : plan_(plan), scratch_(scratch), me_(me) {}
-
-  /// State k of a worker's part of an item: part 0 or 1, or 2 for the stack on which all parts merge.
-  __device__ std::byte* at(std::uint32_t worker, std::uint32_t part, std::uint32_t k) const noexcept {
-    return scratch_ + (std::size_t{worker} * Block::states_of(plan_) + part * plan_.depth + k) * Block::state_bytes;
-  }
+  __device__ explicit states(thread_place me) noexcept : me_(me) {}
 
   __device__ void keep(const registers& r, std::byte* to) const noexcept {
     if (me_.thread < 4)
@@ -43,6 +56,27 @@ class states {
       for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
         const float4 o = *fragment(from, i, b);
         r.o[i][b][0] = o.x, r.o[i][b][1] = o.y, r.o[i][b][2] = o.z, r.o[i][b][3] = o.w;
+      }
+  }
+  /// Rows [first, first + count) of a state that a block of shape `Wide` kept; the identity for further rows.
+  template <class Wide>
+  __device__ void load_rows(registers& r, std::byte* from, std::uint32_t first, std::uint32_t count) const noexcept {
+    const auto* sums = reinterpret_cast<const float2*>(from);
+    const auto* o = reinterpret_cast<const float*>(from + Wide::rows * sizeof(softmax_state));
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
+#pragma unroll
+      for (std::uint32_t j = 0; j < 2; ++j) {
+        const std::uint32_t row = b * 8 + me_.at.t * 2 + j, there = first + row;
+        const bool held = row < count;
+        const float2 s = held ? sums[there] : float2{-INFINITY, 0.0f};
+        r.m[b][j] = s.x, r.l[b][j] = s.y;
+        const std::uint32_t thread = me_.warp * warp_threads + me_.at.g * 4 + there % 8 / 2;
+#pragma unroll
+        for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
+          const float* at = o + (std::size_t{i * Wide::row_blocks + there / 8} * block_threads + thread) * 4 + there % 2;
+          r.o[i][b][j] = held ? at[0] : 0.0f, r.o[i][b][2 + j] = held ? at[2] : 0.0f;
+        }
       }
   }
   /// r ← left ⊕ r, in the order of the tree.
@@ -74,8 +108,6 @@ class states {
   __device__ float4* fragment(std::byte* state, std::uint32_t i, std::uint32_t b) const noexcept {
     return reinterpret_cast<float4*>(state + Block::rows * sizeof(softmax_state)) + (i * Block::row_blocks + b) * block_threads + me_.thread;
   }
-  const plan_view& plan_;
-  std::byte* scratch_;
   thread_place me_;
 };
 

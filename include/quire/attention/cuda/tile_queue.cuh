@@ -11,12 +11,9 @@ namespace quire::inline v0::attention::cuda {
 template <class Block>
 class tile_queue {
  public:
-  using layout = typename Block::layout;
-
   /// Ordinals [from, to) of the item's live pieces. `memory.head` is set.
-  __device__ tile_queue(typename Block::memory& memory, const kv::store_view<layout>& view, const problem& p, const work_item& item, std::uint32_t from, std::uint32_t to,
-                        std::uint32_t thread) noexcept
-      : memory_(memory), view_(view), p_(p), item_(item), ordinal_(from), end_(to), thread_(thread) {
+  __device__ tile_queue(typename Block::memory& memory, const problem& p, const work_item& item, std::uint32_t from, std::uint32_t to, std::uint32_t thread) noexcept
+      : memory_(memory), p_(p), item_(item), ordinal_(from), end_(to), thread_(thread) {
     look_ahead();
   }
 
@@ -106,7 +103,6 @@ class tile_queue {
   }
 
   typename Block::memory& memory_;
-  const kv::store_view<layout>& view_;
   const problem& p_;
   const work_item& item_;
   std::uint32_t ordinal_, end_, thread_;
