@@ -30,9 +30,9 @@ find_package(Threads REQUIRED)
 target_link_libraries(quire_core INTERFACE Threads::Threads)
 target_link_libraries(quire_cpu INTERFACE quire_core quire_highway::quire_highway)  # by name: the package asks for it itself
 target_link_libraries(quire_cuda INTERFACE quire_core CUDA::cudart CUDA::cublasLt)
-target_compile_features(quire_cuda INTERFACE cuda_std_20)
-# Constexpr functions of the standard library are called from kernels.
-target_compile_options(quire_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
+# Constexpr functions of the standard library are called from kernels. C++20 is said as a flag: CMake 3.25 does not know it as a
+# feature of today's nvcc.
+target_compile_options(quire_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20$<SEMICOLON>--expt-relaxed-constexpr>)
 find_package(quire_highway QUIET)
 if(NOT TARGET quire_highway::quire_highway)
   message(STATUS "quire: Google Highway not found (Debian: libhwy-dev); quire::cpu is not usable in this build")

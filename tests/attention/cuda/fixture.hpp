@@ -19,6 +19,8 @@
 namespace cuda_fixture {
 
 using namespace quire;
+using device_test::device_array;
+using device_test::finish;
 using attention::query_span;
 namespace cuda = attention::cuda;
 template <int Bits>
@@ -306,7 +308,9 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
   device_array<std::byte> scratch(Kernel::scratch_bytes(c.plan), "scratch");
   c.q = q.data(), c.out = out.data(), c.ldq = c.ldo = width, c.staging = staging.data(), c.staged = staged.data();
   c.scratch = scratch.data(), c.arrivals = arrivals.data();
-  expect_clean(Kernel::launch(c, {}));
+  const status launched = Kernel::launch(c, {});
+  finish();
+  REQUIRE(launched);
   for (std::uint32_t a : arrivals.download()) CHECK(a == 0);
   return out.download();
 }

@@ -155,7 +155,7 @@ class share {
       });
     }
   }
-  /// Makes room in the registers for the next state.
+  /// Makes room in the registers for the next state. Ends at a barrier.
   template <class Stack, class States, class Registers>
   __device__ static void put_aside(const subtree_walk& walk, const Stack& stack, const States& s, const Registers& r) noexcept {
     if (walk.filled() == 0) return;
@@ -207,7 +207,7 @@ class share {
       device::copy_wait<static_cast<int>(Block::stages) - 2>();
       __syncthreads();
       queue.ask();  // into the stage that was folded before this one
-      const staged_tile tile = m.tiles[stage];
+      const staged_tile& tile = m.tiles[stage];
       const std::byte* staged = m.stages[stage];
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
         fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);

@@ -26,7 +26,7 @@ struct scratch_map {
 };
 
 /// Moves states between registers and scratch, and merges them. The newest state of a walk stays in registers. Threads read back
-/// what they wrote, but for (m, l) of rows: a barrier stands between `keep` and `join`.
+/// what they wrote, but for (m, l) of rows, which four write for all: `keep` begins at a barrier, and one stands before `join`.
 template <class Block>
 class states {
  public:
@@ -35,6 +35,7 @@ class states {
   __device__ explicit states(thread_place me) noexcept : me_(me) {}
 
   __device__ void keep(const registers& r, std::byte* to) const noexcept {
+    __syncthreads();
     if (me_.thread < 4)
 #pragma unroll
       for (std::uint32_t b = 0; b < Block::row_blocks; ++b) rows(to)[b * 4 + me_.at.t] = {r.m[b][0], r.l[b][0], r.m[b][1], r.l[b][1]};
