@@ -182,6 +182,10 @@ class device_cache {
       tails_.back().upload({r.tail, kv::tail_bytes(layout)});
       r.tail = tails_.back().data();
     }
+    if constexpr (requires { layout.slots(); }) {
+      slots_ = device_array<kv::head_slot>({layout.slots(), layout.extent().heads()}, "head slots");
+      view_.layout = layout.with_slots(slots_.data());
+    }
     records_ = device_array<record>(count, "sequences");
     records_.upload(records);
     view_.sequences = records_.data();
@@ -195,6 +199,7 @@ class device_cache {
   std::vector<device_array<std::byte>> pools_, tails_;
   std::vector<device_array<std::uint32_t>> tables_;
   device_array<record> records_{0, "sequences"};
+  device_array<kv::head_slot> slots_{0, "head slots"};
 };
 
 /// A plan whose line is cut where `cuts` says (numbers of pieces before each cut, ascending), so that any dealing can be tried.
@@ -284,8 +289,9 @@ struct any_plan {
 };
 
 /// Runs a planned step on the device. Returns out [rows][q_heads·dim]; what no kernel wrote is NaN.
+/// `device`: the step's shape with pointers of the device's, where it has some.
 template <class Kernel, kv::Layout L>
-std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any_plan& plan) {
+std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any_plan& plan, const attention::problem& device) {
   const attention::problem& p = s.shape();
   const std::size_t width = std::size_t{p.q_heads} * p.dim_k;
   device_array<float> q(s.row_count() * width, "queries"), out(s.row_count() * width, "outputs");
@@ -303,7 +309,7 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
   items.upload(plan.items), cuts.upload(plan.cuts), spans.upload(s.spans());
   if (!plan.members.empty()) members.upload(plan.members);
   typename Kernel::call c;
-  c.view = cache.view(), c.shape = p, c.layer = s.layer, c.plan = plan.host;
+  c.view = cache.view(), c.shape = device, c.layer = s.layer, c.plan = plan.host;
   c.plan.items = items.data(), c.plan.cuts = cuts.data(), c.plan.spans = spans.data(), c.plan.members = members.data();
   device_array<std::byte> scratch(Kernel::scratch_bytes(c.plan), "scratch");
   c.q = q.data(), c.out = out.data(), c.ldq = c.ldo = width, c.staging = staging.data(), c.staged = staged.data();
@@ -313,6 +319,11 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
   REQUIRE(launched);
   for (std::uint32_t a : arrivals.download()) CHECK(a == 0);
   return out.download();
+}
+
+template <class Kernel, kv::Layout L>
+std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any_plan& plan) {
+  return run<Kernel>(s, cache, plan, s.shape());
 }
 
 /// Largest difference to the double reference over some rows of every span.

@@ -46,6 +46,11 @@ class share {
   __device__ static std::uint32_t begin_of(const plan_item& item, std::uint32_t from) noexcept {
     return from == 0 && (!prefixes || item.prefix == 0) ? 0 : item.pieces.piece(from);
   }
+  /// State k of what a worker folded of an item.
+  __device__ std::byte* part(std::uint32_t number, const plan_item& item, std::uint32_t worker, std::uint32_t k) const noexcept {
+    if (prefixes && number >= c_.plan.prefix_items && item.prefix != 0 && item.workers == 1) return scratch_.member(c_.plan.items[item.link].link + item.ordinal, k);
+    return scratch_.part(worker, split_slot(c_.plan, worker, number), k);
+  }
   __device__ static std::uint32_t parts_of(const plan_item& item) noexcept { return item.workers + (prefixes && item.prefix != 0); }
 
   __device__ void fold_rows(std::uint32_t number, range here) noexcept {
@@ -53,8 +58,7 @@ class share {
     const plan_item& item = c_.plan.items[number];
     const query_span& span = c_.plan.spans[item.span];
     const item_rows_of row_of{c_.plan.spans, nullptr, span.row + item.first - span.first};
-    const std::uint32_t part = split_slot(c_.plan, worker_, number);
-    const auto stack = [&](std::uint32_t k) { return scratch_.part(worker_, part, k); };
+    const auto stack = [&](std::uint32_t k) { return part(number, item, worker_, k); };
     typename Narrow::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), live_of(item));
     __syncthreads();  // the item before is done with shared memory
@@ -75,8 +79,7 @@ class share {
     auto& m = memory<widest>();
     const plan_item& item = c_.plan.items[number];
     const plan_member* members = c_.plan.members + item.link;
-    const std::uint32_t part = split_slot(c_.plan, worker_, number);
-    const auto stack = [&](std::uint32_t k) { return item.workers == 1 ? scratch_.prefix(number, k) : scratch_.part(worker_, part, k); };
+    const auto stack = [&](std::uint32_t k) { return item.workers == 1 ? scratch_.prefix(number, k) : part(number, item, worker_, k); };
     typename widest::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), item.pieces);
     __syncthreads();
@@ -145,12 +148,12 @@ class share {
     const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
     for (std::uint32_t w = item.first_worker; w < item.first_worker + item.workers; ++w) {
       const range theirs = pieces_of(c_.plan, w, number);
-      const std::uint32_t end = item.pieces.piece(static_cast<std::uint32_t>(theirs.end) - 1) + 1, part = split_slot(c_.plan, w, number);
+      const std::uint32_t end = item.pieces.piece(static_cast<std::uint32_t>(theirs.end) - 1) + 1;
       std::uint32_t k = 0;
       subtree_walk::for_each_node(begin_of(item, static_cast<std::uint32_t>(theirs.begin)), end, live_of(item), [&](tree_node n) {
         walk.skip_to(static_cast<std::uint32_t>(n.pieces().begin), merge);
         put_aside(walk, stack, s, r);
-        s.load(r, scratch_.part(w, part, k++));
+        s.load(r, part(number, item, w, k++));
         walk.push(n, merge);
       });
     }

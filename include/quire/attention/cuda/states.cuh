@@ -6,22 +6,27 @@
 
 namespace quire::inline v0::attention::cuda {
 
-/// Where states stand in scratch: for each worker its parts of shared items and the stack of whoever merges an item's parts; then
-/// for each shared prefix those of the nodes that make it. All have room for `bytes`.
+/// Where states stand in scratch: for each worker its parts of the two items that it may share with others and the stack of whoever
+/// merges an item's parts; for each shared prefix the nodes that make it; for each member what one worker alone folded behind its
+/// prefix, since a worker may have many of those waiting. All have room for `bytes`.
 struct scratch_map {
   std::byte* base;
   const plan_view& plan;
   std::size_t bytes;
 
   QUIRE_HD static constexpr std::size_t states(const plan_view& p) noexcept {
-    return std::size_t{p.slots} * (split_items * p.depth + p.merge_depth) + std::size_t{p.prefix_items} * p.merge_depth;
+    return std::size_t{p.slots} * of_worker(p) + std::size_t{p.prefix_items} * p.merge_depth + std::size_t{p.member_count} * p.depth;
   }
+  QUIRE_HD static constexpr std::uint32_t of_worker(const plan_view& p) noexcept { return split_items * p.depth + p.merge_depth; }
   /// State k of a worker's part 0 or 1, or of its stack (2).
   __device__ std::byte* part(std::uint32_t worker, std::uint32_t which, std::uint32_t k) const noexcept {
-    return base + (std::size_t{worker} * (split_items * plan.depth + plan.merge_depth) + which * plan.depth + k) * bytes;
+    return base + (std::size_t{worker} * of_worker(plan) + which * plan.depth + k) * bytes;
   }
   __device__ std::byte* prefix(std::uint32_t item, std::uint32_t k) const noexcept {
-    return base + (std::size_t{plan.slots} * (split_items * plan.depth + plan.merge_depth) + std::size_t{item} * plan.merge_depth + k) * bytes;
+    return base + (std::size_t{plan.slots} * of_worker(plan) + std::size_t{item} * plan.merge_depth + k) * bytes;
+  }
+  __device__ std::byte* member(std::uint32_t m, std::uint32_t k) const noexcept {
+    return base + (std::size_t{plan.slots} * of_worker(plan) + std::size_t{plan.prefix_items} * plan.merge_depth + std::size_t{m} * plan.depth + k) * bytes;
   }
 };
 
