@@ -4,6 +4,7 @@
 
 #include "attention/cohort.hpp"
 #include "attention/plan.hpp"
+#include "attention/plan/dealing.hpp"
 #include "attention/plan_view.hpp"
 #include "attention/problem.hpp"
 #include "attention/reference.hpp"
