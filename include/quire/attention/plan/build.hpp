@@ -43,14 +43,15 @@ constexpr bool same_plan(const L& layout, std::uint32_t layer, std::uint32_t oth
 }
 
 /// States on a subtree stack, the one being folded included, while the live pieces of ordinals `r` are folded, at most. The
-/// first share goes on from the item's prefix. A run of n pieces from token 0 leaves one state for each bit of n; anywhere else
+/// first share goes on from the item's prefix. A run of n pieces from token 0 takes one state for each bit of n; anywhere else
 /// its subtrees first grow and then shrink.
 QUIRE_HD constexpr std::uint32_t stack_depth(const work_item& item, range r) noexcept {
   const auto bits = [](std::uint64_t n) { return static_cast<std::uint32_t>(std::bit_width(n)); };
+  const auto run = [&](std::uint64_t n) { return n == 0 ? 0 : 2 * bits(n) - 1; };
   const std::uint64_t early = intersect(r, {0, item.pieces.sinks}).size(), late = r.size() - early;
-  if (r.begin != 0) return 2 * (bits(early) + bits(late));
-  if (item.pieces.sinks == 0 && item.pieces.recent == item.prefix) return bits(item.prefix + r.size()) + 1;
-  return bits(early) + 2 * bits(late) + 1;
+  if (r.begin != 0) return run(early) + run(late);
+  if (item.pieces.sinks == 0 && item.pieces.recent == item.prefix) return bits(item.prefix + r.size());
+  return bits(early) + run(late);
 }
 
 namespace detail {
