@@ -99,6 +99,13 @@ __device__ inline std::uint32_t fma_bf16(std::uint32_t a, std::uint32_t b, std::
 /// Bytes of (b:a) that the four nibbles of `pick` name, lowest first: 0-3 are a's, 4-7 b's.
 __device__ inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t pick) noexcept { return __byte_perm(a, b, pick); }
 
+/// An f16 as f32.
+__device__ inline float widen_f16(std::uint16_t bits) noexcept {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits));
+  return r;
+}
+
 /// 2^x, within 2 ulp; 2^-inf is 0.
 __device__ inline float exp2(float x) noexcept {
   float r;

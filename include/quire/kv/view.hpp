@@ -65,14 +65,21 @@ struct store_view {
   /// written to `mean`, one raw tile piece of finite numbers that only this call touches; without it there is none.
   QUIRE_HD head_view head(std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t tile, const std::byte* exact,
                           std::uint32_t exact_tokens, std::byte* mean = nullptr) const noexcept {
+    head_view v;
+    describe_head(v, sequence, layer, head, tile, exact, exact_tokens, mean);
+    return v;
+  }
+  /// The same, written in place: a kernel's `v` lies in shared memory.
+  QUIRE_HD void describe_head(head_view& v, std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t tile, const std::byte* exact,
+                              std::uint32_t exact_tokens, std::byte* mean = nullptr) const noexcept {
     const head_slot s = layout.slot(layer, head);
     const record& r = sequences[sequence];
     const std::uint32_t dim = layout.extent().head_dim;
-    head_view v;
+    v.count = 0;
     v.sees = layout.group_sees(s.group);
     const auto sealed_run = [&](std::uint32_t first, std::uint32_t last) {
       if (first >= last) return;
-      run& x = v.runs[v.count++];
+      run& x = v.runs[v.count++] = {};
       x.base = base[s.group] + offset(s);
       x.pages = r.pages[s.group] + first;
       x.page_stride = page_bytes(layout, s.group);
@@ -92,7 +99,7 @@ struct store_view {
       sealed_run(0, tile);
     }
     const auto raw_run = [&](const std::byte* at, std::uint32_t tokens, std::uint32_t slot) -> run& {
-      run& x = v.runs[v.count++];
+      run& x = v.runs[v.count++] = {};
       x.base = at;
       x.value_offset = static_cast<std::uint32_t>(layout.raw().value_offset(dim));
       x.tokens = tokens;
@@ -118,7 +125,6 @@ struct store_view {
         x.exempt = true;
       }
     static_cast<void>(mean);
-    return v;
   }
 
  private:

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tile as the left operand of tensor-core products. With X [rows][columns] of kv/codec.hpp, y[column] = Σ_row a[row]·X[row][column]
+// is the transposed product: columns of X stand on the MMA's 16 rows, rows of X are what it sums over, and the few query rows are
+// its 8 columns. Codecs keep 2 to 16 neighbouring rows of X in a word, [rows / per word][columns], and that is the order of the
+// operand's fragments: a lane takes two neighbouring columns with one 64-bit load, and no transposing load is needed.
+#pragma once
+
+#include "../../core/device.cuh"
+#include "../../kv/codec/hadamard.hpp"
+#include "../../kv/codec/raw.hpp"
+
+namespace quire::inline v0::attention::cuda {
+
+inline constexpr std::uint32_t warp_threads = 32;
+inline constexpr std::uint32_t block_warps = 4, block_threads = block_warps * warp_threads;
+/// Columns and summed rows of one product.
+inline constexpr std::uint32_t mma_columns = 16, mma_rows = 16;
+
+/// A lane's place in fragments (see device::mma_bf16).
+struct lane_place {
+  std::uint32_t g, t;
+  __device__ static lane_place of(std::uint32_t lane) noexcept { return {lane / 4, lane % 4}; }
+};
+
+/// Where a pair of neighbouring rows (2·pair, 2·pair + 1) of X is summed: step, lane t and which half of the step's words.
+struct pair_place {
+  std::uint32_t step, t, half;
+};
+
+/// X = scale·code + minimum. A scale by rows goes into the coefficients of the product, others into what comes out.
+enum class scaling { none, tile, rows, columns };
+
+/// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives
+///   word_rows              rows of words; tiles are staged in shared memory as [word_rows][stride] words, then what follows them
+///   staged_bytes           the whole; parameters begin at `parameters`
+///   place_of(pair), pair_of(place)   the order in which rows are summed
+///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
+///   scale(tile, g), minimum(tile, g)        g: the row or the column
+///   scaled                 what a scale (and a minimum, unless by tile) belongs to
+template <class Codec, std::uint32_t Rows, std::uint32_t Columns>
+struct operand;
+
+/// Numbers of X in shared memory are padded so that the lanes of a quarter warp meet different banks.
+inline constexpr std::uint32_t stride_padding = 8;
+
+/// What all operands share: where words and parameters stand.
+template <std::uint32_t Rows, std::uint32_t Columns, std::uint32_t RowsPerWord, std::uint32_t ParameterBytes>
+struct staged_words {
+  static_assert(Rows % (4 * RowsPerWord) == 0, "quire::attention::cuda: head_dim must be a multiple of 16, of 32 for 4-bit and of 64 for 2-bit codes");
+  static_assert(Columns % mma_columns == 0, "quire::attention::cuda: head_dim must be a multiple of 16");
+  static constexpr std::uint32_t rows = Rows, columns = Columns, rows_per_word = RowsPerWord;
+  static constexpr std::uint32_t steps = Rows / mma_rows;
+  static constexpr std::uint32_t word_rows = Rows / RowsPerWord, stride = Columns + stride_padding;
+  static constexpr std::uint32_t parameters = word_rows * stride * 4;
+  static constexpr std::uint32_t parameter_copies = (ParameterBytes + 15) / 16;
+  static constexpr std::uint32_t staged_bytes = parameters + parameter_copies * 16;
+
+  /// The words (quad·4 + t, columns 2g and 2g + 1) that start at `column`.
+  __device__ static std::uint64_t two_columns(const std::byte* staged, std::uint32_t quad, std::uint32_t column, lane_place l) noexcept {
+    return *reinterpret_cast<const std::uint64_t*>(staged + ((quad * 4 + l.t) * stride + column + 2 * l.g) * 4);
+  }
+  /// Asks for the whole tile, all threads of a block together. Bytes up to the next multiple of 16 are read.
+  __device__ static void stage(std::byte* to, const std::byte* tile, std::uint32_t thread) noexcept {
+    constexpr std::uint32_t chunks = Columns / 4, all = word_rows * chunks;
+#pragma unroll
+    for (std::uint32_t i = 0; i < (all + block_threads - 1) / block_threads; ++i) {
+      const std::uint32_t c = i * block_threads + thread;
+      if (all % block_threads == 0 || c < all) device::copy_async(to + (c / chunks * stride + c % chunks * 4) * 4, tile + c * 16);
+    }
+    if constexpr (parameter_copies != 0)
+      for (std::uint32_t c = thread; c < parameter_copies; c += block_threads) device::copy_async(to + parameters + c * 16, tile + std::size_t{word_rows} * Columns * 4 + c * 16);
+  }
+};
+
+/// 16-bit floats: words are the fragments.
+template <class Number, std::uint32_t Rows, std::uint32_t Columns>
+  requires(sizeof(Number) == 2)
+struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 0> {
+  using words = staged_words<Rows, Columns, 2, 0>;
+  static constexpr scaling scaled = scaling::none;
+  static constexpr bool f16_products = std::is_same_v<Number, f16>;
+
+  __device__ static constexpr pair_place place_of(std::uint32_t pair) noexcept { return {pair / 8, pair % 4, pair / 4 % 2}; }
+  __device__ static constexpr std::uint32_t pair_of(pair_place p) noexcept { return p.step * 8 + p.half * 4 + p.t; }
+  template <class F>
+  __device__ static void for_each_step(const std::byte* staged, std::uint32_t column, lane_place l, F&& f) noexcept {
+#pragma unroll
+    for (std::uint32_t step = 0; step < words::steps; ++step) {
+      const std::uint64_t low = words::two_columns(staged, 2 * step, column, l), high = words::two_columns(staged, 2 * step + 1, column, l);
+      const std::uint32_t a[4] = {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)};
+      f(step, a);
+    }
+  }
+};
+
+/// A rotated codec multiplies as its base does; rows and columns stand in the rotated basis.
+template <class Base, std::uint32_t Rows, std::uint32_t Columns>
+struct operand<kv::hadamard<Base>, Rows, Columns> : operand<Base, Rows, Columns> {};
+
+/// Two coefficients for a product with `Operand`, in one word.
+template <class Operand>
+__device__ inline std::uint32_t pack(float low, float high) noexcept {
+  if constexpr (Operand::f16_products) return device::pack_f16(low, high);
+  else return device::pack_bf16(low, high);
+}
+template <class Operand>
+__device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
+  if constexpr (Operand::f16_products) device::mma_f16(c, a, b);
+  else device::mma_bf16(c, a, b);
+}
+
+}  // namespace quire::inline v0::attention::cuda

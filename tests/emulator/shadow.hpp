@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The short way of an access: nothing is wrong and nobody else was there since the last barrier. `bytes` is a constant to most
+// callers, so that the loops become a few vector instructions.
+#pragma once
+
+#include "state.hpp"
+
+namespace emulator {
+
+/// A copy reads what need not be initialised.
+enum class access : std::uint8_t { read, write, atomic, copy };
+
+// memory.cpp: the long way.
+void unfit(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept;
+void check_order(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept;
+void join_readers(fiber& me, std::uint64_t place, std::size_t bytes, std::uint64_t mine) noexcept;
+
+/// Events below it are before this thread: the block's last barrier, or for global memory the launch.
+inline std::uint64_t floor_of(const fiber& me, std::uint64_t place) noexcept { return is_shared(place) ? event::floor(me.knows.all) : launch_floor; }
+
+inline __attribute__((always_inline)) void note(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept {
+  ++totals.accesses;
+  const bool writes = kind == access::write || kind == access::atomic;
+  const std::uint8_t looked_at = kind == access::read || kind == access::atomic ? valid | pending | initialised : valid | pending;
+  const std::uint8_t fit = looked_at & (valid | initialised);
+  std::uint8_t unlike = 0;
+  for (std::size_t i = 0; i < bytes; ++i) unlike |= (arena.states[place + i] & looked_at) ^ fit;
+  if (unlike != 0) [[unlikely]] unfit(me, place, bytes, kind, pc);
+
+  const std::uint64_t floor = floor_of(me, place);
+  std::uint64_t newest = 0;
+  for (std::size_t i = 0; i < bytes; ++i) newest = arena.writes[place + i] > newest ? arena.writes[place + i] : newest;
+  if (writes)
+    for (std::size_t i = 0; i < bytes; ++i) newest = arena.reads[place + i] > newest ? arena.reads[place + i] : newest;
+  if (newest >= floor) check_order(me, place, bytes, kind, pc);
+
+  if (writes) {
+    const std::uint64_t mine = me.now | site_of(pc) | (kind == access::atomic ? event::flag : 0);
+    for (std::size_t i = 0; i < bytes; ++i) arena.writes[place + i] = mine;
+    for (std::size_t i = 0; i < bytes; ++i) arena.states[place + i] |= initialised;
+    return;
+  }
+  const std::uint64_t mine = me.now | site_of(pc), same = mine >> event::flag_at;
+  bool alone = true;
+  for (std::size_t i = 0; i < bytes; ++i) alone &= arena.reads[place + i] < floor || arena.reads[place + i] >> event::flag_at == same;
+  if (!alone) {
+    join_readers(me, place, bytes, mine);
+    return;
+  }
+  for (std::size_t i = 0; i < bytes; ++i) arena.reads[place + i] = mine;
+}
+
+}  // namespace emulator
