@@ -190,8 +190,8 @@ const kv::paged<kv::raw_bf16> three({1, 3, 64});
 
 TEST_CASE("every policy deals every piece once, in whole subtrees of the one tree") {
   SECTION("lean") { check_policy(lean_split{}); }
-  SECTION("lean, two pieces at least") { check_policy(lean_split{{.least = 2}}); }
-  SECTION("lean, three pieces at least") { check_policy(lean_split{{.least = 3}}); }
+  SECTION("lean, two pieces at least") { check_policy(lean_split{{}, 2}); }
+  SECTION("lean, cut at every third piece") { check_policy(lean_split{{.grain = 3}}); }
   SECTION("no split") { check_policy(no_split{}); }
   SECTION("fixed split") { check_policy(fixed_split{{}, 7}); }
   SECTION("heuristic") { check_policy(heuristic_split{}); }
