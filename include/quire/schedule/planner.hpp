@@ -41,11 +41,13 @@ class planner {
     who.unpark();
     who.sort();
     measure(now);
+    // Room that a decode waited for in vain is its own before prompts come in and take it again.
+    decodes_first_ = std::exchange(starved_, false) || !shape_.prompts_first;
     if constexpr (YieldingOrder<decltype(policy.order)>)
       if (give_way()) who.sort(), measure(now);
-    if (!shape_.prompts_first) decodes();
+    if (decodes_first_) decodes();
     if (shape_.mixed || work.empty()) prompts();
-    if (work.empty() || (shape_.prompts_first && shape_.mixed)) decodes();  // also what was swapped in just now
+    if (work.empty() || (!decodes_first_ && shape_.mixed)) decodes();  // also what was swapped in just now
     if (work.empty() && short_ && !stuck_) admissions();  // pages were taken from all that could have run
     return work.empty() ? idleness() : outcome::step;
   }
@@ -130,7 +132,7 @@ class planner {
   }
   /// Of the budget, what prompts may still take.
   std::uint32_t room() const noexcept {
-    const std::uint64_t taken = work.cost() + (shape_.prompts_first && shape_.mixed ? decode_cost_ : 0);
+    const std::uint64_t taken = work.cost() + (!decodes_first_ && shape_.mixed ? decode_cost_ : 0);
     return taken < shape_.tokens ? shape_.tokens - static_cast<std::uint32_t>(taken) : 0;
   }
   /// How many of `left` tokens from position `begin` on the rest of the budget pays for. One where it pays for a part of
@@ -242,6 +244,7 @@ class planner {
         const found f = obtain(s, std::uint64_t{x.r.so_far.computed} + 1);
         if (f == found::gone) continue;  // the next one stands at i now
         if (f == found::room) add(s, x, 1);
+        else starved_ = true;
       }
       ++i;
     }
@@ -281,6 +284,7 @@ class planner {
   shape shape_{};
   std::uint64_t decode_cost_ = 0;  ///< of all decodes that memory permits
   bool prompts_last_ = false;
+  bool decodes_first_ = true, starved_ = false;  ///< starved: a decode found no room, but some is on its way
   bool short_ = false, stuck_ = false;  ///< some memory was missing; and there is nobody left to take it from
 };
 
