@@ -161,7 +161,7 @@ bool unknown_write(fiber& me, std::uint64_t place, std::size_t bytes, bool atomi
     const std::uint64_t w = arena.writes[place + i];
     if (w == last) continue;
     last = w;
-    if ((atomic && (w & event::flag) != 0) || knows(me, w)) continue;
+    if ((is_shared(place) && w < block_floor) || (atomic && (w & event::flag) != 0) || knows(me, w)) continue;
     out = {w, true, false, place + i};
     return true;
   }
@@ -262,25 +262,20 @@ void bad_states(fiber& me, std::uint64_t place, std::size_t bytes, access kind, 
       stop_block();
     }
   if (options().uninitialised && (kind == access::read || kind == access::atomic)) {
-    record(fault_kind::uninitialised, me, pc, 0, access + memory_of(place, bytes) + by + ", which nobody wrote");
-    for (std::size_t i = 0; i < bytes; ++i) arena.states[place + i] |= initialised;  // once is enough
-  }
+    record(fault_kind::uninitialised, me, pc, 0, access + memory_of(place, bytes) + by + ", which nobody wrote");  }
 }
 
 }  // namespace
 
 std::string describe(std::uint64_t place) {
-  if (place < arena_map::statics) {
-    if (place < shared_in_use) return "dynamic shared memory + " + std::to_string(place);
-    return "dynamic shared memory + " + std::to_string(place) + " (the launch asked for " + std::to_string(shared_in_use) + " bytes)";
-  }
+  if (place < arena_map::statics) return "dynamic shared memory + " + std::to_string(place) + " (" + std::to_string(shared_in_use) + " bytes)";
   if (place < arena_map::global) {
     const std::uint64_t v = place - arena_map::statics;
     const symbol* before = nullptr;
     for (const symbol& s : shared_variables())
       if (s.value <= v) before = &s;
     if (!before) return "thread-local memory that is no kernel's";
-    return "shared variable " + before->name + " + " + std::to_string(v - before->value) + (v - before->value < before->bytes ? "" : " (" + std::to_string(before->bytes) + " bytes)");
+    return "shared variable " + before->name + " + " + std::to_string(v - before->value) + " (" + std::to_string(before->bytes) + " bytes)";
   }
   auto i = allocations.upper_bound(place);
   const bool after = i != allocations.begin();
@@ -546,6 +541,7 @@ std::uint64_t atomic_update(atomic how, void* at, std::uint64_t operand, std::ui
   const void* pc = __builtin_return_address(0);
   fiber& me = *current;
   const unseen nothing;
+  yield(me, pc);
   const std::uint64_t place = place_of(at);
   if (place == arena_map::none) {
     elsewhere(me, at, bytes, true, pc);
