@@ -83,7 +83,7 @@ TEST_CASE("cohorts hold equal pages, every span at most once, and save nearly as
     kv::store<kv::paged<kv::raw_bf16>> store(layout, kv::pages_for(layout, 8, 8192, 1));
     const auto spans = family(store, 2 + random() % 6, random);
     cohort_plan plan(8);
-    plan.find(store.view(), std::span<const query_span>(spans), 64);
+    plan.find(store.view(), std::span<const query_span>(spans), 64, 1);
     std::set<std::uint32_t> seen;
     std::uint64_t saved = 0;
     for (const auto& c : plan.cohorts()) {
@@ -123,7 +123,7 @@ TEST_CASE("only single rows of sequences that share a piece form cohorts") {
   for (std::uint32_t x : s) REQUIRE(store.reserve(x, 64));
   cohort_plan plan(5);
   const auto find = [&](std::vector<query_span> spans, std::uint32_t block = 64) {
-    plan.find(store.view(), std::span<const query_span>(spans), block);
+    plan.find(store.view(), std::span<const query_span>(spans), block, 1);
     return plan.cohorts().size();
   };
   CHECK(find({{s[0], 600, 1, 0}, {s[1], 600, 1, 1}}) == 1);
@@ -137,6 +137,46 @@ TEST_CASE("only single rows of sequences that share a piece form cohorts") {
   const query_span two[] = {{s[0], 600, 1, 0}, {s[1], 600, 1, 1}};
   narrow.find(store.view(), std::span<const query_span>(two), 64);
   CHECK(narrow.cohorts().empty());
+}
+
+TEST_CASE("a prefix too short to pay is folded by each of its sequences") {
+  using attention::shortest_prefix;
+  const kv::paged<kv::raw_bf16> layout({1, 1, 8});
+  kv::store<kv::paged<kv::raw_bf16>> store(layout, kv::pages_for(layout, 6, 8192, 1));
+  const auto grow = [&](std::uint32_t s, std::uint32_t tokens) {
+    REQUIRE(store.reserve(s, tokens));
+    REQUIRE(store.commit(s, tokens));
+  };
+  // a, b share one piece less than enough; c, d enough; e, f too, of which c, d hold the first pieces only
+  std::uint32_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
+  REQUIRE(store.open(a));
+  grow(a, shortest_prefix * piece_tokens - 1);
+  REQUIRE(store.fork(a, b));
+  REQUIRE(store.open(c));
+  grow(c, (shortest_prefix - 2) * piece_tokens);
+  REQUIRE(store.fork(c, e));
+  grow(c, 2 * piece_tokens), grow(e, 5 * piece_tokens);
+  REQUIRE(store.fork(c, d));
+  REQUIRE(store.fork(e, f));
+  std::vector<query_span> spans;
+  for (const std::uint32_t s : {a, b, c, d, e, f}) {
+    grow(s, 300);
+    REQUIRE(store.reserve(s, 1));
+    spans.push_back({s, store.length(s), 1, static_cast<std::uint32_t>(spans.size())});
+  }
+  cohort_plan plan(6);
+  plan.find(store.view(), std::span<const query_span>(spans), 64);
+  const auto pieces = [&] {
+    std::vector<std::uint32_t> out;
+    for (std::uint32_t s = 0; s < 6; ++s) out.push_back(plan.pieces(s));
+    return out;
+  };
+  CHECK(pieces() == std::vector<std::uint32_t>{0, 0, shortest_prefix, shortest_prefix, shortest_prefix + 3, shortest_prefix + 3});
+  CHECK(plan.cohorts().size() == 2);
+  plan.find(store.view(), std::span<const query_span>(spans), 64, shortest_prefix + 1);
+  CHECK(pieces() == std::vector<std::uint32_t>{0, 0, 0, 0, shortest_prefix + 3, shortest_prefix + 3});
+  plan.find(store.view(), std::span<const query_span>(spans), 64, shortest_prefix - 1);
+  CHECK(plan.pieces(0) == shortest_prefix - 1);
 }
 
 TEST_CASE("a prefix is cut into nodes of the one tree") {

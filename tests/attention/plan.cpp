@@ -17,11 +17,13 @@ void check_plan(const L& layout, const attention::problem& p, std::span<const qu
   std::map<std::pair<std::uint32_t, std::uint32_t>, int> times;  // (row, head)
   std::uint64_t cost = 0;
   std::uint32_t last_span = 0;
-  const std::uint64_t total = attention::for_each_item(layout, p, 0, spans, [&](const work_item& item, std::uint64_t before) {
+  const attention::lean dealing;
+  const std::uint64_t total = attention::for_each_item(layout, p, 0, spans, attention::block_tokens(p), dealing, [&](const work_item& item, attention::item_load load, std::uint64_t before) {
     REQUIRE(before == cost);
+    REQUIRE((load.pieces == item.pieces.count() && load.rows == item.count * p.group()));
     REQUIRE(item.span >= last_span);
     last_span = item.span;
-    cost += item.pieces.count();
+    cost += dealing.length(load);
     const query_span& s = spans[item.span];
     REQUIRE(item.count >= 1);
     REQUIRE(item.count <= attention::block_tokens(p));
@@ -71,8 +73,11 @@ TEST_CASE("items cover every row and head once and name exactly the live pieces"
 
 TEST_CASE("a step without rows has no items") {
   const query_span none[] = {{0, 10, 0, 0}};
-  CHECK(attention::for_each_item(kv::paged<kv::raw_bf16>({1, 1, 64}), {}, 0, none, [](const work_item&, std::uint64_t) { FAIL(); }) == 0);
-  CHECK(attention::for_each_item(kv::paged<kv::raw_bf16>({1, 1, 64}), {}, 0, {}, [](const work_item&, std::uint64_t) { FAIL(); }) == 0);
+  const auto visit = [](std::span<const query_span> spans) {
+    return attention::for_each_item(kv::paged<kv::raw_bf16>({1, 1, 64}), {}, 0, spans, 64, attention::lean{}, [](const work_item&, attention::item_load, std::uint64_t) { FAIL(); });
+  };
+  CHECK(visit(none) == 0);
+  CHECK(visit({}) == 0);
 }
 
 TEST_CASE("blocks are powers of two up to a tile") {

@@ -69,8 +69,23 @@ elseif(case STREQUAL "cpu without Highway")
   expect("configure" FAIL SAYS "component cpu needs Google Highway (Debian: libhwy-dev)"
     COMMAND ${configure} "-DCOMPONENTS=core;cpu" -DCMAKE_DISABLE_FIND_PACKAGE_quire_highway=ON)
 
+elseif(case STREQUAL "cuda")  # a user's .cu, compiled for two architectures; CPU-only consumers never see the language
+  find_program(nvcc nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  if(NOT nvcc)
+    message("skipped: no nvcc in PATH or /usr/local/cuda (the CUDA Toolkit is optional)")
+    return()
+  endif()
+  expect("configure" PASS COMMAND ${CMAKE_COMMAND} -S ${here}/cuda -B ${work} -G ${generator} -D CMAKE_CXX_COMPILER=${cxx} -D CMAKE_CUDA_COMPILER=${nvcc}
+    -D CMAKE_CUDA_HOST_COMPILER=${cxx} -D CMAKE_PREFIX_PATH=${prefix} "-DCMAKE_CUDA_ARCHITECTURES=80;90a")
+  expect("build" PASS COMMAND ${CMAKE_COMMAND} --build ${work})
+  expect("run" PASS SAYS "shared memory of a block" COMMAND ${work}/decode)
+
+elseif(case STREQUAL "cuda without a toolkit")
+  expect("configure" FAIL SAYS "component cuda needs the CUDA Toolkit 12 or newer"
+    COMMAND ${configure} "-DCOMPONENTS=core;cuda" -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON)
+
 elseif(case STREQUAL "unknown component")
-  expect("configure" FAIL SAYS "no component 'tensor'; known: core, cpu" COMMAND ${configure} "-DCOMPONENTS=core;tensor")
+  expect("configure" FAIL SAYS "no component 'tensor'; known: core, cpu, cuda" COMMAND ${configure} "-DCOMPONENTS=core;tensor")
 
 elseif(case STREQUAL "optional component")  # asked for as optional: absent, without an error
   expect("configure" PASS SAYS "tensor is not there" COMMAND ${configure} "-DCOMPONENTS=core" "-DOPTIONAL=tensor")

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "../kv/view.hpp"
+#include "plan/dealing.hpp"
 #include "plan_view.hpp"
 #include "problem.hpp"
 
@@ -31,28 +32,28 @@ struct nothing_shared {
   constexpr std::uint32_t operator()(std::uint32_t) const noexcept { return 0; }
 };
 
-/// Visits the items of a step in a fixed order: f(item, cost of all items before it). Returns the total cost, in live
-/// pieces. Heads of one block come together, so that their tiles are read while query rows are warm. `shared(span)`: pieces
-/// that are left out at the front of heads that keep all tokens.
-template <kv::Layout L, class F, class Shared = nothing_shared>
-std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, F&& f, const Shared& shared = {}) {
-  const std::uint32_t block = block_tokens(p);
-  std::uint64_t cost = 0;
+/// Visits the items of a step in a fixed order: f(item, its load, where it begins on the line). Returns the line's length. Heads
+/// of one block come together, so that their tiles are read while query rows are warm. `block`: query tokens of an item at most,
+/// a power of two up to a tile. `shared(span)`: pieces that are left out at the front of heads that keep all tokens.
+template <kv::Layout L, Dealing D, class F, class Shared = nothing_shared>
+std::uint64_t for_each_item(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, std::uint32_t block, const D& dealing, F&& f,
+                            const Shared& shared = {}) {
+  std::uint64_t at = 0;
   for (std::uint32_t s = 0; s < spans.size(); ++s) {
     const std::uint32_t end = spans[s].first + spans[s].count;
-    for (std::uint32_t at = spans[s].first; at < end;) {
-      const std::uint32_t stop = std::min(end, (at / block + 1) * block);
+    for (std::uint32_t first = spans[s].first, stop = 0; first < end; first = stop) {
+      stop = std::min(end, (first / block + 1) * block);
       for (std::uint32_t h = 0; h < p.kv_heads; ++h) {
-        const std::uint32_t group = layout.slot(layer, h).group, tile = at / tile_tokens;
-        work_item item{s, h, at, stop - at, live_pieces_of(layout.group_sees(group), at, tile + 1 + kv::extra_tiles(layout, group, tile))};
+        const std::uint32_t group = layout.slot(layer, h).group, tile = first / tile_tokens;
+        work_item item{s, h, first, stop - first, live_pieces_of(layout.group_sees(group), first, tile + 1 + kv::extra_tiles(layout, group, tile))};
         if (!layout.group_sees(group).limited()) item.pieces.recent = item.prefix = shared(s);
-        f(item, cost);
-        cost += item.pieces.count();
+        const item_load load{item.pieces.count(), item.count * p.group()};
+        f(item, load, at);
+        at += dealing.length(load);
       }
-      at = stop;
     }
   }
-  return cost;
+  return at;
 }
 
 }  // namespace quire::inline v0::attention

@@ -39,9 +39,17 @@ struct work_item {
 };
 
 /// An item and who folds it: workers [first_worker, first_worker + workers), in the order of its pieces, each at least one.
+/// Items [0, prefix_items) of a plan are shared prefixes: their rows are those of `count` spans, members [link, link + count) of the
+/// plan, each standing behind the prefix. An item with a prefix begins with rows `ordinal`·group and on of item `link`.
 struct plan_item : work_item {
   std::uint32_t first_worker = 0, workers = 0;
+  std::uint32_t link = 0, ordinal = 0;
   friend bool operator==(const plan_item&, const plan_item&) = default;
+};
+/// One of those who share a prefix: its span, and the item that goes on from the prefix.
+struct plan_member {
+  std::uint32_t span = 0, item = 0;
+  friend bool operator==(const plan_member&, const plan_member&) = default;
 };
 
 /// A place on the line: before the live piece of ordinal `piece` of an item. The line's end is {item_count, 0}.
@@ -57,7 +65,9 @@ struct plan_view {
   const plan_item* items = nullptr;   ///< [item_count]
   const plan_cut* cuts = nullptr;     ///< [slots + 1]
   const query_span* spans = nullptr;  ///< [span_count]
+  const plan_member* members = nullptr;
   std::uint32_t item_count = 0, span_count = 0;
+  std::uint32_t prefix_items = 0, member_count = 0;
   std::uint32_t workers = 0, slots = 0;
   std::uint32_t depth = 0;            ///< states that a worker's subtree stack holds at most, the one being folded included
   std::uint32_t merge_depth = 0;      ///< the same for whoever merges all shares of one item from the left
@@ -86,7 +96,7 @@ QUIRE_HD constexpr std::uint32_t split_slot(const plan_view& p, std::uint32_t wo
 /// The same plan where its arrays lie at the same distances from `to` as from `from`: after a copy to a device.
 inline plan_view moved(plan_view p, const std::byte* from, const std::byte* to) noexcept {
   const auto move = [&](auto*& at) { at = reinterpret_cast<std::remove_reference_t<decltype(at)>>(to + (reinterpret_cast<const std::byte*>(at) - from)); };
-  move(p.items), move(p.cuts), move(p.spans);
+  move(p.items), move(p.cuts), move(p.spans), move(p.members);
   return p;
 }
 

@@ -42,7 +42,7 @@ void check_cascade() {
     }
     std::swap(spans[2], spans[8]);  // order means nothing
     attention::cohort_plan plan(n);
-    plan.find(store.view(), std::span<const attention::query_span>(spans), attention::block_tokens(p));
+    plan.find(store.view(), std::span<const attention::query_span>(spans), attention::block_tokens(p), 1);
     const auto fold = [&](const attention::cohort_plan* cohorts, std::uint32_t workers) {
       thread_executor pool(workers);
       attention::cpu::workspace<L> work(layout, p, workers, n, n, most);
@@ -83,7 +83,7 @@ TEST_CASE("where positions matter to a tile nobody shares it") {
   REQUIRE(store.fork(a, b));
   const attention::query_span spans[] = {{a, 700, 1, 0}, {b, 700, 1, 1}};
   attention::cohort_plan plan(2);
-  plan.find(store.view(), std::span<const attention::query_span>(spans), 64);
+  plan.find(store.view(), std::span<const attention::query_span>(spans), 64, 1);
   REQUIRE(plan.cohorts().size() == 1);
   const float slope = -0.1f;
   attention::cpu::layer_call<kv::paged<kv::raw_bf16>> call{store.view(), plain, 0, spans};

@@ -26,6 +26,7 @@ struct layer_call {
   float* out = nullptr;
   std::size_t ldo = 0;
   const cohort_plan* cohorts = nullptr;   ///< prefixes to fold once for several spans; null: every span folds its own
+  lean dealing{};                         ///< changes speed, never a result
 };
 
 /// The cohorts of a call, if its arithmetic lets rows at different positions share a tile: no window, no ALiBi, no score sink.
@@ -40,8 +41,6 @@ const cohort_plan* usable_cohorts(const layer_call<L>& c) noexcept {
 template <kv::Layout L>
 class workspace {
  public:
-  static constexpr std::uint32_t split_items = 2;   ///< a worker shares at most its first and its last item with others
-
   workspace(const L& layout, const problem& p, std::uint32_t workers, std::uint32_t rows, std::uint32_t sequences, std::uint32_t max_tokens)
       : workers_(workers),
         depth_(2 * static_cast<std::uint32_t>(std::bit_width((tiles_touched(max_tokens) + layout.overlay_tiles(max_tokens) + 1) / piece_tiles + 1)) + 2),
@@ -162,23 +161,23 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
         if (!append(raws, s, c.layer, h, c.k + at, c.v + at, c.ldkv, w.seal_scratch(t.worker), p.rotary)) w.not_finite_.store(true, std::memory_order_relaxed);
       }
   });
-  for (std::uint32_t i = 0; i < w.split_items; ++i) w.of(t.worker, i).item = ~0u;
+  for (std::uint32_t i = 0; i < split_items; ++i) w.of(t.worker, i).item = ~0u;
   piece_folder<L> folder(c.view, p, w.rows_, w.fold_scratch(t.worker));
   const cohort_plan* const cohorts = usable_cohorts<Sink>(c);
   const auto shared = [cohorts](std::uint32_t span) { return cohorts ? cohorts->pieces(span) : 0; };
   if (cohorts) fold_prefixes(t, c, *cohorts, folder, w.prefixes_, [&](std::uint32_t level) { return w.states(t.worker, 0, level); });
-  const std::uint64_t total = for_each_item(c.view.layout, p, c.layer, c.spans, [](const work_item&, std::uint64_t) {}, shared);
+  const auto each_item = [&](auto&& f) { return for_each_item(c.view.layout, p, c.layer, c.spans, block_tokens(p), c.dealing, f, shared); };
+  const range mine = t.share(each_item([](const work_item&, item_load, std::uint64_t) {}));
   t.barrier();
 
-  const range mine = t.share(total);
   std::uint32_t number = 0, staged = 0, last_span = 0;
-  for_each_item(c.view.layout, p, c.layer, c.spans, [&](const work_item& item, std::uint64_t before) {
+  each_item([&](const work_item& item, item_load load, std::uint64_t before) {
     const std::uint32_t id = number++;
     for (; last_span < item.span; ++last_span) {
       const query_span& s = c.spans[last_span];
       if (s.count != 0) staged += (s.first + s.count - 1) / tile_tokens - s.first / tile_tokens;
     }
-    const range here = intersect(mine, {before, before + item.pieces.count()});
+    const range here = share_of(c.dealing, load, before, mine);
     if (here.empty()) return;
     const query_span& s = c.spans[item.span];
     const std::uint32_t tile = item.first / tile_tokens;
@@ -186,16 +185,16 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
     const kv::head_view head = c.view.head(s.sequence, c.layer, item.head, tile, raws.at(s, c.layer, item.head, tile),
                                            std::min(s.first + s.count, (tile + 1) * tile_tokens) - tile * tile_tokens, w.mean_tile(t.worker));
     folder.begin(item, s.sequence, c.layer, head, [&](std::uint32_t i) { return c.q + (s.row + item.first - s.first + i) * c.ldq; });
-    const bool whole = here.size() == item.pieces.count(), first = here.begin == before;
+    const bool whole = here.size() == load.pieces, first = here.begin == 0;
     const std::uint32_t which = before < mine.begin ? 0 : 1;
     auto& share = w.of(t.worker, which);
     const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
-    const std::uint32_t start = item.pieces.piece(static_cast<std::uint32_t>(here.begin - before));
+    const std::uint32_t start = item.pieces.piece(static_cast<std::uint32_t>(here.begin));
     subtree_stack stack(first ? 0 : start, folder.rows(), p.dim_v);
     if (first && item.prefix != 0) push_prefix(t, stack, states, *cohorts, item, p, w.prefixes_);
-    for (std::uint64_t i = here.begin - before; i < here.end - before; ++i) {
+    for (std::uint64_t i = here.begin; i < here.end; ++i) {
       const std::uint32_t piece = item.pieces.piece(static_cast<std::uint32_t>(i));
-      const std::uint32_t next = item.pieces.piece(static_cast<std::uint32_t>(std::min(i + 1, here.end - before - 1)));
+      const std::uint32_t next = item.pieces.piece(static_cast<std::uint32_t>(std::min(i + 1, here.end - 1)));
       stack.skip_to(piece, states);
       folder.fold(piece, next, states(stack.filled()), sink);
       stack.push({0, piece}, states);
@@ -206,14 +205,14 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
     } else {
       share.item = id, share.count = stack.list(share.nodes.data()), share.first = first;
     }
-  }, shared);
+  });
   t.barrier();
 
-  for (std::uint32_t which = 0; which < w.split_items; ++which) {  // shared items: the worker with the first piece merges
+  for (std::uint32_t which = 0; which < split_items; ++which) {  // shared items: the worker with the first piece merges
     auto& own = w.of(t.worker, which);
     if (own.item == ~0u || !own.first) continue;
     std::uint32_t at = 0;
-    for_each_item(c.view.layout, p, c.layer, c.spans, [&](const work_item& item, std::uint64_t) {
+    each_item([&](const work_item& item, item_load, std::uint64_t) {
       if (at++ != own.item) return;
       const std::uint32_t rows = item.count * p.group();
       const auto states = [&](std::uint32_t level) { return w.states(t.worker, which, level); };
@@ -234,7 +233,7 @@ void attend_wave(const team& t, const layer_call<L>& c, workspace<L>& w, const S
       }
       stack.finish(states);
       write_output(c, item, states(0), sink);
-    }, shared);
+    });
   }
   t.barrier();
 }

@@ -44,7 +44,7 @@ inline std::uint32_t units_wanted(const team& t, const problem& p, const cohort_
   return prefix_units::wanted(plan.cohorts().size() * p.kv_heads, t.workers);
 }
 
-/// This worker's share of all prefixes, unit by unit. Reads committed pages only, so it may run beside `append`; the results
+/// This worker's share of all prefixes, whole units, dealt by cost. Reads committed pages only, so it may run beside `append`; the results
 /// count after the next barrier. `states(level)`: scratch of this worker.
 template <kv::Layout L, class States>
 void fold_prefixes(const team& t, const layer_call<L>& c, const cohort_plan& plan, piece_folder<L>& folder, prefix_states& to, States&& states) noexcept {
@@ -57,21 +57,23 @@ void fold_prefixes(const team& t, const layer_call<L>& c, const cohort_plan& pla
       for (std::uint32_t h = 0; h < p.kv_heads; ++h)
         if (!layout.group_sees(layout.slot(c.layer, h).group).limited()) {
           const prefix_units units(a.pieces, wanted);
-          f(a, h, units, n);
-          n += units.count();
+          const item_load load{a.pieces, a.count * p.group()};
+          const lean by_units{c.dealing.costs, 1u << units.level};
+          f(a, h, units, by_units, load, n);
+          n += by_units.length(load);
         }
     return n;
   };
-  const range mine = t.share(each_head([](const cohort&, std::uint32_t, prefix_units, std::uint64_t) {}));
-  each_head([&](const cohort& a, std::uint32_t h, prefix_units units, std::uint64_t before) {
-    const range here = intersect(mine, {before, before + units.count()});
+  const range mine = t.share(each_head([](auto&&...) {}));
+  each_head([&](const cohort& a, std::uint32_t h, prefix_units units, const lean& by_units, item_load load, std::uint64_t before) {
+    const range here = share_of(by_units, load, before, mine);
     if (here.empty()) return;
     const auto members = plan.members(a);
     const std::uint32_t sequence = c.spans[members[0]].sequence;
     const kv::head_view head = c.view.head(sequence, c.layer, h, a.pieces * piece_tiles, nullptr, 0);
     const work_item item{members[0], h, a.pieces * piece_tokens, a.count, {}};  // every member stands behind the prefix and sees all of it
     folder.begin(item, sequence, c.layer, head, [&](std::uint32_t i) { return c.q + c.spans[members[i]].row * c.ldq; });
-    for (auto u = static_cast<std::uint32_t>(here.begin - before); u < here.end - before; ++u) {
+    for (auto u = static_cast<std::uint32_t>(here.begin >> units.level); u << units.level < here.end; ++u) {
       const range pieces = units.unit(u);
       subtree_stack stack(pieces.begin, folder.rows(), p.dim_v);
       for (std::uint64_t i = pieces.begin; i < pieces.end; ++i) {

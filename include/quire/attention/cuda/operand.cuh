@@ -27,13 +27,16 @@ struct pair_place {
   std::uint32_t step, t, half;
 };
 
+/// X = scale·code + minimum. A scale by rows goes into the coefficients of the product, others into what comes out.
+enum class scaling { none, tile, rows, columns };
+
 /// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives
 ///   word_rows              rows of words; tiles are staged in shared memory as [word_rows][stride] words, then what follows them
 ///   staged_bytes           the whole; parameters begin at `parameters`
 ///   place_of(pair), pair_of(place)   the order in which rows are summed
 ///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
-///   scale(tile, g), minimum(tile, g)        where X = scale·code + minimum; g is the row or the column, whichever has groups
-///   plain                  whether the coefficients of keys are the queries themselves: no scale or minimum goes by rows
+///   scale(tile, g), minimum(tile, g)        g: the row or the column
+///   scaled                 what a scale (and a minimum, unless by tile) belongs to
 template <class Codec, std::uint32_t Rows, std::uint32_t Columns>
 struct operand;
 
@@ -74,7 +77,7 @@ template <class Number, std::uint32_t Rows, std::uint32_t Columns>
   requires(sizeof(Number) == 2)
 struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 0> {
   using words = staged_words<Rows, Columns, 2, 0>;
-  static constexpr bool plain = true;      ///< coefficients are the a's themselves: the same for every tile
+  static constexpr scaling scaled = scaling::none;
   static constexpr bool f16_products = std::is_same_v<Number, f16>;
 
   __device__ static constexpr pair_place place_of(std::uint32_t pair) noexcept { return {pair / 8, pair % 4, pair / 4 % 2}; }

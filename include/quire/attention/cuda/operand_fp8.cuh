@@ -10,7 +10,8 @@ namespace quire::inline v0::attention::cuda {
 template <std::uint32_t Rows, std::uint32_t Columns>
 struct operand<kv::fp8, Rows, Columns> : staged_words<Rows, Columns, 4, sizeof(f16)> {
   using words = staged_words<Rows, Columns, 4, sizeof(f16)>;
-  static constexpr bool plain = true, f16_products = false;
+  static constexpr scaling scaled = scaling::tile;
+  static constexpr bool f16_products = false;
 
   __device__ static constexpr pair_place place_of(std::uint32_t pair) noexcept { return {pair / 8, pair / 2 % 4, pair % 2}; }
   __device__ static constexpr std::uint32_t pair_of(pair_place p) noexcept { return p.step * 8 + p.t * 2 + p.half; }

@@ -32,7 +32,8 @@ struct operand<kv::integer<Bits, Group, 0>, Rows, Columns>
     : staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4> {
   using words = staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4>;
   static constexpr std::uint32_t planes = 8 / Bits, groups = Group == kv::group::row ? Rows : Columns;
-  static constexpr bool plain = Group == kv::group::column, f16_products = false;
+  static constexpr scaling scaled = Group == kv::group::row ? scaling::rows : scaling::columns;
+  static constexpr bool f16_products = false;
 
   __device__ static constexpr pair_place place_of(std::uint32_t pair) noexcept {
     return {planes * (pair / (8 * planes)) + pair % (2 * planes) / 2, pair / (2 * planes) % 4, pair % 2};

@@ -26,17 +26,26 @@ struct fp8 {
     return static_cast<std::uint8_t>((u >> 24 & 0x80u) | (a < (127u - 7) << 23 ? 0 : code > 0x7e ? 0x7e : code));
   }
 
+  /// The tile's power of two from its largest |element| (as bits), and what elements are multiplied by.
+  struct fitted {
+    f16 scale;
+    float inverse;
+  };
+  QUIRE_HD static constexpr fitted fit(std::uint32_t largest) noexcept {
+    int exponent = static_cast<int>(largest >> 23) - 127 - 8 + ((largest & 0x7fffffu) > 0x600000u);  // 448 = 1.75·2⁸
+    exponent = exponent < -24 ? -24 : exponent > 15 ? 15 : exponent;                                 // what f16 can say
+    const auto power = [](int e) { return std::bit_cast<float>(static_cast<std::uint32_t>(127 + e) << 23); };
+    return {f16::from(largest == 0 ? 0.0f : power(exponent)), power(-exponent)};
+  }
+
   QUIRE_HD void encode(const codec_context&, tile_shape s, const float* x, std::byte* out) const noexcept {
     std::uint32_t largest = 0;
     for (std::uint32_t i = 0; i < s.elements(); ++i) {
       const std::uint32_t a = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
       largest = a > largest ? a : largest;
     }
-    int exponent = static_cast<int>(largest >> 23) - 127 - 8 + ((largest & 0x7fffffu) > 0x600000u);  // 448 = 1.75·2⁸
-    exponent = exponent < -24 ? -24 : exponent > 15 ? 15 : exponent;                                 // what f16 can say
-    const auto power = [](int e) { return std::bit_cast<float>(static_cast<std::uint32_t>(127 + e) << 23); };
-    const float inverse = power(-exponent);
-    *reinterpret_cast<f16*>(out + s.elements()) = f16::from(largest == 0 ? 0.0f : power(exponent));
+    const auto [scale, inverse] = fit(largest);
+    *reinterpret_cast<f16*>(out + s.elements()) = scale;
     auto* code = reinterpret_cast<std::uint8_t*>(out);
     for (std::uint32_t r = 0; r < s.rows; r += 4)
       for (std::uint32_t c = 0; c < s.columns; ++c)

@@ -53,6 +53,24 @@ struct integer {
   }
   QUIRE_HD static const f16* minima(tile_shape s, const std::byte* tile) noexcept { return scales(s, tile) + groups(s); }
 
+  /// Scale and minimum of a group that spans [lo, hi], as they are stored, and the code of one of its elements.
+  struct fitted {
+    f16 scale, minimum;
+    float inverse;
+  };
+  QUIRE_HD static constexpr fitted fit(float lo, float hi) noexcept {
+    constexpr float most = 65504.0f;  // of f16: rows beyond it saturate, and stay finite
+    const f16 minimum = f16::from(lo < -most ? -most : lo > most ? most : lo);
+    const float range = (hi - minimum.to_float()) / levels;
+    const f16 scale = f16::from(range > most ? most : range < -most ? -most : range);  // below 0 where the minimum saturated
+    const float step = scale.to_float();
+    return {scale, minimum, step > 0 ? 1.0f / step : 0.0f};
+  }
+  QUIRE_HD static constexpr std::uint32_t code(float x, float minimum, float inverse) noexcept {
+    const float v = (x - minimum) * inverse + 0.5f;
+    return static_cast<std::uint32_t>(static_cast<int>(v < 0 ? 0.0f : v > levels ? static_cast<float>(levels) : v));
+  }
+
   QUIRE_HD void encode(const codec_context&, tile_shape s, const float* x, std::byte* out) const noexcept {
     auto* scale = reinterpret_cast<f16*>(out + code_bytes(s));
     f16* minimum = scale + groups(s);
@@ -67,13 +85,8 @@ struct integer {
         lo = v < lo ? v : lo;
         hi = v > hi ? v : hi;
       }
-      constexpr float most = 65504.0f;  // of f16: rows beyond it saturate, and stay finite
-      minimum[g] = f16::from(lo < -most ? -most : lo > most ? most : lo);
-      const float range = (hi - minimum[g].to_float()) / levels;
-      scale[g] = f16::from(range > most ? most : range < -most ? -most : range);  // below 0 where the minimum saturated
-      const float step = scale[g].to_float();
-      inverse[g] = step > 0 ? 1.0f / step : 0.0f;
-      low[g] = minimum[g].to_float();
+      const fitted f = fit(lo, hi);
+      scale[g] = f.scale, minimum[g] = f.minimum, inverse[g] = f.inverse, low[g] = f.minimum.to_float();
     }
     auto* code = reinterpret_cast<std::uint8_t*>(out);
     std::uint8_t q[rows_per_lane][longest];
@@ -137,8 +150,7 @@ struct integer {
       const std::uint32_t end = least(c0 + width, s.columns), g = group_of(s, r, c0);
       for (std::uint32_t c = c0; c < end; ++c) {
         const std::uint32_t at = Group == group::row ? g : g + c;
-        const float v = (x[r * s.columns + c] - low[at]) * inverse[at] + 0.5f;
-        q[c] = static_cast<std::uint8_t>(static_cast<int>(v < 0 ? 0.0f : v > levels ? static_cast<float>(levels) : v));
+        q[c] = static_cast<std::uint8_t>(code(x[r * s.columns + c], low[at], inverse[at]));
       }
     }
   }

@@ -56,6 +56,14 @@ class head_split {
     if constexpr (Remainder::keeps) streaming_.by_tile = true, streaming_.sinks = tiles_touched(streaming_.sinks) * tile_tokens;
   }
 
+  /// The table of `head_classes` [layers × kv_heads], and the same layout with that table elsewhere: where a device reads it.
+  constexpr const head_slot* slots() const noexcept { return slots_; }
+  constexpr head_split with_slots(const head_slot* at) const noexcept {
+    head_split l = *this;
+    l.slots_ = at;
+    return l;
+  }
+
   QUIRE_HD constexpr extents extent() const noexcept { return extents_; }
   QUIRE_HD constexpr Sealed sealed() const noexcept { return sealed_; }
   QUIRE_HD constexpr Raw raw() const noexcept { return raw_; }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer of attention for a step on a GPU: one launch of as many blocks as the plan has workers. Appending comes before
+// (append.cuh). Nothing here allocates, waits or chooses a stream, so a launch can be captured in a graph.
+#pragma once
+
+#include "share.cuh"
+
+namespace quire::inline v0::attention::cuda {
+
+/// Knobs change speed, never a result. Fields are only appended.
+struct fold_tuning {
+  std::uint32_t stages = 3;      ///< tiles in shared memory at a time
+  std::uint32_t blocks = 2;      ///< blocks of an SM that registers are shared out to
+};
+
+template <class Narrow, class Wide, std::uint32_t Resident, class Call>
+__global__ void __launch_bounds__(block_threads, Resident) fold_kernel(const __grid_constant__ Call c) {
+  share<Narrow, Wide, Call>(c, device::shared_memory(), blockIdx.x).run();
+}
+
+/// Attention of the rows of a step for one head size and at most `Rows` rows an item (the plan's limit): 8 or 16 for decoding,
+/// 32 or 64 for chunks. `PrefixRows`: rows of an item that folds a shared prefix for all its members in the same launch, 0
+/// where plans have none. Any thread may call it; launches on one stream may share scratch and arrivals.
+/// from: LeanAttention (arXiv:2405.10480), BatchLLM (arXiv:2412.03594); test: tests/attention/cuda/attend.cpp
+template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, class Row = float, fold_tuning Tuning = fold_tuning{}>
+struct attend {
+  using call = layer_call<L, Row>;
+  using block = fold_block<L, Row, Dim, Rows, Tuning.stages>;
+  using prefix_block = std::conditional_t<PrefixRows == 0, void, fold_block<L, Row, Dim, PrefixRows == 0 ? Rows : PrefixRows, Tuning.stages>>;
+  using worker = share<block, prefix_block, call>;
+
+  /// Whether the kernel serves `p`; asked before anything is launched.
+  static constexpr status supports(const problem& p) noexcept {
+    if (const status s = attention::supports(p); !s) return s;
+    if (p.dim_k != Dim) return {errc::unsupported_shape, "head_dim of this kernel", p.dim_k, Dim, Dim};
+    if (p.group() > Rows) return {errc::unsupported_shape, "query heads of a kv head", p.group(), 1, Rows};
+    return {};
+  }
+  static constexpr std::size_t shared_bytes() noexcept { return worker::shared_bytes; }
+  /// Scratch of one launch; arrivals are 4 bytes an item beside it.
+  static constexpr std::size_t scratch_bytes(const plan_view& p) noexcept { return scratch_map::states(p) * worker::state_bytes; }
+
+  /// fails: unsupported_shape (also a plan with prefixes for a kernel without), device.
+  static status launch(const call& c, device::stream on) noexcept {
+    if (const status s = supports(c.shape); !s) return s;
+    if (PrefixRows == 0 && c.plan.prefix_items != 0) return {errc::unsupported_shape, "prefixes of a plan for a kernel without PrefixRows", c.plan.prefix_items, 0, 0};
+    if (c.plan.item_count == 0) return {};
+    return device::launch(&fold_kernel<block, prefix_block, Tuning.blocks, call>, {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}, on, c);
+  }
+};
+
+}  // namespace quire::inline v0::attention::cuda

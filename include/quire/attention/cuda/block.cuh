@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "../../core/softmax.hpp"
+#include "../../kv/view.hpp"
+#include "../plan_view.hpp"
+#include "../problem.hpp"
+#include "operand.cuh"
+
+namespace quire::inline v0::attention::cuda {
+
+/// What one launch reads and writes. Rows are f32, bf16 or f16; q and out [rows][q_heads·dim], after rotary embedding; the step's
+/// keys and values stand in the cache. Every pointer is the device's.
+template <kv::Layout L, class Row>
+struct layer_call {
+  kv::store_view<L> view;
+  problem shape;
+  std::uint32_t layer = 0;
+  plan_view plan;
+  const Row* q = nullptr;
+  std::size_t ldq = 0;                      ///< elements between rows
+  Row* out = nullptr;
+  std::size_t ldo = 0;
+  const std::byte* staging = nullptr;       ///< exact tiles that a span fills before its newest, [tiles][kv_heads][raw piece]
+  const std::uint32_t* staged = nullptr;    ///< [spans] first such tile of each; null: no span fills one
+  std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents do not matter
+  std::uint32_t* arrivals = nullptr;        ///< [plan.item_count] zeros; zeros again when the launch is done
+};
+
+/// What a tile in shared memory is, beside its bytes.
+struct staged_tile {
+  std::uint64_t live;       ///< tokens there are to see
+  std::int32_t position;    ///< of its first token
+  float bias;
+  std::uint8_t form;        ///< 0 raw, 1 sealed, 2: the piece has no tile
+  bool exempt, whole, last; ///< seen whatever the window says; seen whole by every row; the last of its piece
+};
+
+/// Compile-time shape of a block: `Rows` query rows of one kv head, `Stages` tiles in shared memory at a time.
+template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t Stages>
+struct fold_block {
+  static_assert(Rows % 8 == 0 && Rows <= 64, "quire::attention::cuda: Rows must be 8, 16, 32 or 64");
+  static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
+  static_assert(Stages >= 2, "quire::attention::cuda: a pipeline has two stages at least");
+  static_assert(!L::stepwise && !L::overlays, "quire::attention::cuda: layouts that need scores or a remainder (overlays, compensation tokens) have no device kernels yet");
+  using layout = L;
+  using row = Row;
+  using raw_pair = typename L::raw_pair;
+  using sealed_pair = typename L::sealed_pair;
+  template <class Pair>
+  using key_operand = operand<typename Pair::key_codec, Dim, tile_tokens>;
+  template <class Pair>
+  using value_operand = operand<typename Pair::value_codec, tile_tokens, Dim>;
+  static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
+  static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
+  static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
+
+  static constexpr std::uint32_t dim = Dim, rows = Rows, stages = Stages;
+  static constexpr std::uint32_t row_blocks = Rows / 8;                                     ///< columns of products, eight query rows each
+  static constexpr std::uint32_t channel_blocks = Dim / mma_columns;                        ///< dealt to the warps in turn
+  static constexpr std::uint32_t own_blocks = (channel_blocks + block_warps - 1) / block_warps;
+  static constexpr std::uint32_t key_steps = Dim / mma_rows, value_steps = tile_tokens / mma_rows;
+
+  template <class Pair>
+  static constexpr std::uint32_t staged_bytes = key_operand<Pair>::staged_bytes + value_operand<Pair>::staged_bytes;
+  static constexpr std::uint32_t stage_bytes = staged_bytes<raw_pair> > staged_bytes<sealed_pair> ? staged_bytes<raw_pair> : staged_bytes<sealed_pair>;
+  template <class Pair>
+  static constexpr bool by_tile = key_operand<Pair>::scaled == scaling::rows;               ///< coefficients of keys change with the tile
+  static constexpr std::uint32_t query_words = key_steps * row_blocks * warp_threads * 2;
+
+  /// Dynamic shared memory. Queries and outputs pass through `stages` as f32 [Rows][Dim] while no tile is there.
+  struct memory {
+    alignas(128) std::byte stages[Stages][stage_bytes];
+    alignas(16) std::uint32_t raw_queries[query_words];                                     ///< [step][row block][lane][2]
+    alignas(16) std::uint32_t sealed_queries[one_form ? 4 : query_words * (by_tile<sealed_pair> ? 2 : 1)];  ///< by tile: f32 [..][4]
+    alignas(16) std::uint32_t weights[value_steps * row_blocks * warp_threads * 2];
+    alignas(16) float turning[rotated_values ? Rows * Dim : 4];
+    float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
+    float query_sum[Rows];
+    staged_tile tiles[Stages];
+    kv::head_view head;
+    std::uint32_t last[2];                                                                  ///< bits: items whose last part this block brought
+  };
+  static_assert(sizeof(float) * Rows * Dim <= sizeof(memory::stages), "quire::attention::cuda: too few stages for this many rows");
+
+  /// States in scratch: (m, l) of each row, then o in the order in which threads hold it.
+  static constexpr std::size_t state_bytes = Rows * sizeof(softmax_state) + std::size_t{own_blocks} * row_blocks * block_threads * 16;
+
+  /// Query rows of one item as the lanes of a warp hold them: rows 8b + 2t and 8b + 2t + 1 for each block b. m and l: every lane
+  /// with that t has the same; o [own block][row block]: channels 2g (then 2g + 1) of the block for both rows.
+  struct registers {
+    float m[row_blocks][2], l[row_blocks][2], low[row_blocks][2];
+    float o[own_blocks][row_blocks][4];
+
+    __device__ void clear() noexcept {
+#pragma unroll
+      for (std::uint32_t b = 0; b < row_blocks; ++b) {
+#pragma unroll
+        for (std::uint32_t j = 0; j < 2; ++j) m[b][j] = -INFINITY, l[b][j] = 0, low[b][j] = 0;
+#pragma unroll
+        for (std::uint32_t i = 0; i < own_blocks; ++i)
+#pragma unroll
+          for (std::uint32_t c = 0; c < 4; ++c) o[i][b][c] = 0;
+      }
+    }
+  };
+};
+
+inline constexpr float log2_e = 1.4426950408889634f;
+
+/// The place of this thread in its block.
+struct thread_place {
+  std::uint32_t thread, warp, lane;
+  lane_place at;
+  __device__ static thread_place here() noexcept {
+    const std::uint32_t thread = threadIdx.x;
+    return {thread, thread / warp_threads, thread % warp_threads, lane_place::of(thread % warp_threads)};
+  }
+  /// First channel of own block i.
+  __device__ std::uint32_t channel(std::uint32_t i) const noexcept { return (warp + i * block_warps) * mma_columns; }
+};
+
+}  // namespace quire::inline v0::attention::cuda

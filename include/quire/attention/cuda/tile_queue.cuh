@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "block.cuh"
+
+namespace quire::inline v0::attention::cuda {
+
+/// The tiles of a worker's pieces of one item, asked for one at a time, `stages - 1` ahead of the fold. All threads of a block
+/// take the same steps. Within a piece exact tiles come first where sealed values are rotated, else tiles come in slot order.
+/// The page number of the next tile is read while the one before is on its way.
+template <class Block>
+class tile_queue {
+ public:
+  /// Ordinals [from, to) of the item's live pieces. `memory.head` is set.
+  __device__ tile_queue(typename Block::memory& memory, const problem& p, const work_item& item, std::uint32_t from, std::uint32_t to, std::uint32_t thread) noexcept
+      : memory_(memory), p_(p), item_(item), ordinal_(from), end_(to), thread_(thread) {
+    look_ahead();
+  }
+
+  /// Asks for the next tile, if there is one, into the stage whose turn it is, and closes the group of copies either way.
+  __device__ void ask() noexcept {
+    if (have_) {
+      if (run_ != none) {
+        const kv::run& r = memory_.head.runs[run_];
+        const std::byte* tile = r.base + std::size_t{page_} * r.page_stride;
+        if (Block::one_form || r.form == 0) stage<typename Block::raw_pair>(tile, r.value_offset);
+        else stage<typename Block::sealed_pair>(tile, r.value_offset);
+      }
+      if (thread_ == 0) describe(memory_.tiles[stage_]);
+      stage_ = stage_ + 1 == Block::stages ? 0 : stage_ + 1;
+      look_ahead();
+    }
+    device::copy_commit();
+  }
+
+ private:
+  static constexpr std::uint32_t none = ~std::uint32_t{0};
+
+  template <class Pair>
+  __device__ void stage(const std::byte* tile, std::uint32_t value_offset) noexcept {
+    using keys = typename Block::template key_operand<Pair>;
+    using values = typename Block::template value_operand<Pair>;
+    std::byte* to = memory_.stages[stage_];
+    keys::stage(to, tile, thread_);
+    values::stage(to + keys::staged_bytes, tile + value_offset, thread_);
+  }
+
+  /// Finds the tile after the one asked for last.
+  __device__ void look_ahead() noexcept {
+    if (left_ == 0) {
+      have_ = ordinal_ < end_;
+      if (!have_) return;
+      piece_ = item_.pieces.piece(ordinal_++);
+      list_piece();
+      if (left_ == 0) {  // nothing is kept of it: the identity
+        run_ = none;
+        last_ = true;
+        return;
+      }
+    }
+    slot_ = piece_ * piece_tiles + (order_ & 3u);
+    order_ >>= 2, --left_;
+    last_ = left_ == 0;
+    run_ = run_of(slot_);
+    const kv::run& r = memory_.head.runs[run_];
+    page_ = r.pages != nullptr ? r.pages[slot_ - r.slot] : slot_ - r.slot;
+  }
+  /// The slots of this piece that runs hold, two bits each, in the order of folding.
+  __device__ void list_piece() noexcept {
+    order_ = left_ = 0;
+    for (std::uint32_t pass = 0; pass < (Block::rotated_values ? 2 : 1); ++pass)
+      for (std::uint32_t k = 0; k < piece_tiles; ++k) {
+        const std::uint32_t run = run_of(piece_ * piece_tiles + k);
+        if (run == none || (Block::rotated_values && memory_.head.runs[run].form != pass)) continue;
+        order_ |= k << 2 * left_, ++left_;
+      }
+  }
+  __device__ std::uint32_t run_of(std::uint32_t slot) const noexcept {
+    for (std::uint32_t i = 0; i < memory_.head.count; ++i) {
+      const kv::run& r = memory_.head.runs[i];
+      if (slot >= r.slot && slot < r.slot + r.tiles()) return i;
+    }
+    return none;
+  }
+
+  /// What the fold must know of the tile. One thread.
+  __device__ void describe(staged_tile& t) const noexcept {
+    if (run_ == none) {
+      t = {.live = 0, .position = 0, .bias = 0, .form = 2, .exempt = false, .whole = false, .last = true};
+      return;
+    }
+    const kv::run& r = memory_.head.runs[run_];
+    const std::uint32_t tile = slot_ - r.slot;
+    const std::int32_t position = r.position + static_cast<std::int32_t>(tile * tile_tokens);
+    const std::uint64_t live = r.live_bits(tile);
+    const kv::visibility& sees = memory_.head.sees;
+    const std::uint32_t oldest = static_cast<std::uint32_t>(position), newest = item_.first + item_.count - 1;
+    const bool in_window = r.exempt || !sees.limited() || oldest >= sees.window_begin(newest) || oldest + tile_tokens <= sees.sinks;
+    const bool in_model = p_.window == kv::visibility::everything || oldest >= kv::visibility{0, p_.window}.window_begin(newest);
+    const bool before = position + static_cast<std::int32_t>(tile_tokens) <= static_cast<std::int32_t>(item_.first) + 1;
+    t = {.live = live, .position = position, .bias = r.bias, .form = r.form, .exempt = r.exempt,
+         .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_};
+  }
+
+  typename Block::memory& memory_;
+  const problem& p_;
+  const work_item& item_;
+  std::uint32_t ordinal_, end_, thread_;
+  std::uint32_t stage_ = 0, piece_ = 0, slot_ = 0, run_ = none, page_ = 0;
+  std::uint32_t order_ = 0, left_ = 0;
+  bool have_ = false, last_ = false;
+};
+
+}  // namespace quire::inline v0::attention::cuda
