@@ -75,6 +75,7 @@
 #include "kv/state.hpp"
 #include "kv/store.hpp"
 #include "kv/store_options.hpp"
+#include "kv/swap_files.hpp"
 #include "kv/swap_memory.hpp"
 #include "kv/swapper.hpp"
 #include "kv/view.hpp"
