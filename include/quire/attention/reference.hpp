@@ -33,16 +33,16 @@ void reference_row(const L& layout, const kv::head_view& view, const problem& p,
   const auto read_tile = [&](const auto& pair, const kv::run& r, std::uint32_t t) {
     kv::codec_context c = at;
     c.tile = r.slot + t;
-    const auto restore = [&]<class C>(const C& codec, kv::side which, const std::byte* tile, std::vector<float>& to) {
+    const auto restore = [&](const auto& codec, kv::side which, const std::byte* tile, std::vector<float>& to) {
       const kv::tile_shape s = kv::shape_of(which, dim);
       c.which = which;
       codec.decode(c, s, tile, to.data());
-      if constexpr (kv::RotatingCodec<C>) {
+      if constexpr (kv::RotatingCodec<std::remove_cvref_t<decltype(codec)>>) {
+        const std::uint32_t step = which == kv::side::key ? tile_tokens : 1, token = which == kv::side::key ? 1 : dim;  // of a channel, of a token
         for (std::uint32_t j = 0; j < tile_tokens; ++j) {
-          const auto element = [&](std::uint32_t i) -> float& { return which == kv::side::key ? to[i * tile_tokens + j] : to[j * dim + i]; };
-          for (std::uint32_t i = 0; i < dim; ++i) row[i] = element(i);
+          for (std::uint32_t i = 0; i < dim; ++i) row[i] = to[i * step + j * token];
           codec.rotate(row.data(), dim);
-          for (std::uint32_t i = 0; i < dim; ++i) element(i) = row[i];
+          for (std::uint32_t i = 0; i < dim; ++i) to[i * step + j * token] = row[i];
         }
       }
     };

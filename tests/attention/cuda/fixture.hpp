@@ -183,7 +183,7 @@ class device_cache {
       r.tail = tails_.back().data();
     }
     if constexpr (requires { layout.slots(); }) {
-      slots_ = device_array<kv::head_slot>({layout.slots(), layout.extent().heads()}, "head slots");
+      slots_ = device_array<kv::head_slot>(std::span<const kv::head_slot>(layout.slots(), layout.extent().heads()), "head slots");
       view_.layout = layout.with_slots(slots_.data());
     }
     records_ = device_array<record>(count, "sequences");
