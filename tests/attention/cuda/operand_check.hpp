@@ -54,10 +54,10 @@ __global__ void __launch_bounds__(cuda::block_threads) multiply_tile(const std::
   }
 }
 
-/// What a codec subtracts before it multiplies by its scale.
+/// What a product adds to scale·code, where codes are counted from their middle.
 template <class Codec>
 double minimum_of(kv::tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) {
-  if constexpr (requires { Codec::minima(s, tile); }) return static_cast<double>(Codec::minima(s, tile)[Codec::group_of(s, r, c)].to_float());
+  if constexpr (requires { Codec::minima(s, tile); }) return static_cast<double>(Codec::minima(s, tile)[Codec::group_of(s, r, c)].to_float()) + (1 << (Codec::bits - 1)) * static_cast<double>(Codec::scales(s, tile)[Codec::group_of(s, r, c)].to_float());
   else return 0.0;
 }
 

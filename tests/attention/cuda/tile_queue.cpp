@@ -26,7 +26,8 @@ __device__ void unstage(const std::byte* staged, std::uint32_t* out, std::uint32
   const auto word = [&](std::uint32_t at) { return *reinterpret_cast<const std::uint32_t*>(staged + at); };
   constexpr std::uint32_t words = Operand::word_rows * Operand::columns;
   for (std::uint32_t i = thread; i < words; i += cuda::block_threads) out[i] = word((i / Operand::columns * Operand::stride + i % Operand::columns) * 4);
-  for (std::uint32_t i = thread; i < Operand::parameter_copies * 4; i += cuda::block_threads) out[words + i] = word(Operand::parameters + i * 4);
+  if constexpr (Operand::parameter_copies != 0)
+    for (std::uint32_t i = thread; i < Operand::parameter_copies * 4; i += cuda::block_threads) out[words + i] = word(Operand::parameters + i * 4);
 }
 template <class Operand>
 constexpr std::uint32_t tile_words = Operand::word_rows * Operand::columns + Operand::parameter_copies * 4;
