@@ -6,6 +6,7 @@
 #include "attention/plan.hpp"
 #include "attention/plan/build.hpp"
 #include "attention/plan/dealing.hpp"
+#include "attention/plan/makespan.hpp"
 #include "attention/plan/policy.hpp"
 #include "attention/plan_view.hpp"
 #include "attention/problem.hpp"
