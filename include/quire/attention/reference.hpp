@@ -37,13 +37,14 @@ void reference_row(const L& layout, const kv::head_view& view, const problem& p,
       const kv::tile_shape s = kv::shape_of(which, dim);
       c.which = which;
       codec.decode(c, s, tile, to.data());
-      if constexpr (kv::RotatingCodec<std::remove_cvref_t<decltype(codec)>>)
+      if constexpr (kv::RotatingCodec<std::remove_cvref_t<decltype(codec)>>) {
         for (std::uint32_t j = 0; j < tile_tokens; ++j) {
           const auto element = [&](std::uint32_t i) -> float& { return which == kv::side::key ? to[i * tile_tokens + j] : to[j * dim + i]; };
           for (std::uint32_t i = 0; i < dim; ++i) row[i] = element(i);
           codec.rotate(row.data(), dim);
           for (std::uint32_t i = 0; i < dim; ++i) element(i) = row[i];
         }
+      }
     };
     restore(pair.key, kv::side::key, r.tile(t), x);
     restore(pair.value, kv::side::value, r.tile(t) + r.value_offset, v);
