@@ -20,6 +20,7 @@ need nlohmann-json3-dev header nlohmann/json.hpp
 need libcli11-dev header CLI/CLI.hpp
 need libpcre2-dev header pcre2.h
 need libcpp-httplib-dev header httplib.h
+need libboost-context-dev header boost/context/fiber.hpp
 if [ "${1:-}" = examples ]; then
   need python3-pip python3 -m pip --version
 fi

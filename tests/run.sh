@@ -23,6 +23,7 @@ fi
 # What to build and which tests to run. Rooms without a program of their own (structure, package, cuda) build nothing.
 targets="" labels=""
 for room in "$@"; do
+  [ "$room" != emulator ] || room=device  # the emulator is tested there
   if [ ! -d "tests/$room" ]; then
     echo "run: no room '$room'; rooms: $(cd tests && echo */ | tr -d /)" >&2
     exit 2
@@ -41,12 +42,13 @@ if [ $# -eq 0 ] || [ -n "$targets" ]; then
 fi
 
 results=$PWD/$build/results.xml
-rm -f "$results"
+mutants=$build/tests/device/mutants/summary  # written by tests/device/mutants.py
+rm -f "$results" "$mutants"
 set -- --preset "$preset" --no-label-summary --output-junit "$results"
 if [ -n "$labels" ]; then
   set -- "$@" -L "^($labels)\$"
 elif [ "$preset" = asan ]; then
-  set -- "$@" -LE '^(structure|package|cuda)$'
+  set -- "$@" -LE '^(structure|package|cuda|device)$'
 fi
 code=0
 ctest "$@" || code=$?
@@ -75,5 +77,6 @@ if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
   echo "run: ctest ended with status $code" >&2
   failed=1
 fi
+[ ! -f "$mutants" ] || cat "$mutants"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -15,6 +15,7 @@
 #include "quire/kv/prefix_counters.hpp"
 #include "quire/kv/residence.hpp"
 #include "quire/serve/model.hpp"
+#include "quire/tier/file_pool.hpp"
 
 namespace quire_lm {
 
@@ -29,6 +30,7 @@ struct backend_options {
   std::uint64_t total_tokens = 0;      ///< over all sequences; 0: sequences × max_tokens
   std::uint64_t remembered_tokens = 0; ///< of past sequences, for others to begin with (caches without dropped tokens); 0: none
   std::uint32_t away = 0;              ///< sequences of full length that fit the host when they are swapped out; 0: none is
+  std::string_view spill = {};         ///< folder for files that they are swapped to; empty: memory
   bool reuse = true;                   ///< host copies of what came back are kept
   std::uint32_t group_pages = 8;       ///< pages that a sequence takes side by side
   bool page_copies = false;            ///< adjacent pages are not joined to one copy
@@ -64,6 +66,7 @@ class backend {
   virtual void poll() = 0;
   virtual void wait() = 0;
   virtual quire::kv::swap_counts swap_counts() const = 0;
+  virtual quire::tier::spill_found spill_found() const = 0;
 
   /// Whether a sequence of so many rows fits an otherwise empty store. fails: out_of_range, out_of_pages
   virtual quire::status fits(std::uint32_t tokens) const = 0;

@@ -25,7 +25,7 @@ class backend_for final : public backend {
         executor_(o.threads),
         store_(layout, store_options(layout, o)),
         kept_(store_, {.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse,
-                       .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}}),
+                       .spill = std::string(o.spill), .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}}),
         model_(weights, layout, executor_, o.max_rows, o.sequences, o.max_tokens) {
     inputs_.reserve(o.max_rows);
   }
@@ -53,6 +53,7 @@ class backend_for final : public backend {
   void poll() override { kept_.poll(); }
   void wait() override { kept_.wait(); }
   kv::swap_counts swap_counts() const override { return kept_.swap_counts(); }
+  tier::spill_found spill_found() const override { return kept_.spill_found(); }
   status fits(std::uint32_t n) const override {
     const kv::store_options<L>& have = store_.options();
     if (n > have.max_tokens) return {errc::out_of_range, "tokens of the sequence", n, 1, have.max_tokens};

@@ -115,6 +115,7 @@ void add_schedule(CLI::App& app, schedule_options& o) {
   c.add_option("experiment", o.experiment, "stalls, groups or swaps")->required()->check(one_of({"stalls", "groups", "swaps"}))->type_name("NAME");
   c.add_option("--tau", o.taus, "stalls: token budgets, with commas; 0: prefill first (default: 64,256,0)")->allow_extra_args(false)->delimiter(',')->check(whole(0, most_tokens))->type_name("N,...");
   c.add_option("--prompt", o.prompt, "stalls: tokens of the prompt that arrives (default: 4096)")->check(whole(2, most_tokens))->type_name("N");
+  c.add_option("--even-depth", o.even_depth, "stalls: position at which a row's attention costs as much as all else of it, for the arms that count by cost (default: as the arm before shows)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--running", o.running, "Texts that run at once (default: 4)")->check(whole(1, 256))->type_name("N");
   c.add_option("--budget", o.tau, "groups, swaps: tokens of a step (default: 256)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--groups", o.groups, "Documents (default: 8)")->check(whole(1, 1024))->type_name("N");

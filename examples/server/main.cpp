@@ -34,6 +34,7 @@ struct server_options : quire_lm::common_options {
   std::uint32_t context = 4096;
   std::uint64_t kv_tokens = 32768, prefix_tokens = UINT64_MAX;
   std::uint32_t away = 0;
+  std::string spill;
   std::uint32_t connections = 256;
   double drain_seconds = 30, stall_seconds = 10;
   policy_names policy;
@@ -53,6 +54,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--kv-tokens", o.kv_tokens, "Tokens the cache holds over all texts (default: 32768)")->check(whole(64, std::uint64_t{1} << 32))->type_name("N");
   c.add_option("--prefix-cache", o.prefix_tokens, "Of these, tokens of past texts that are remembered for others to begin with; 0: none (default: as many as there is room for)")->check(whole(0, std::uint64_t{1} << 32))->type_name("N");
   c.add_option("--swap", o.away, "Texts of full length that fit this machine's memory when --preemption swaps them out of the cache (default: 0)")->check(whole(0, 65536))->type_name("N");
+  c.add_option("--spill", o.spill, "Folder on a fast disk: texts are swapped out to files there instead of memory. One server a folder")->check(quire_lm::not_empty())->type_name("DIR");
   c.add_option("--context", o.context, "Tokens of one text, prompt included (default: 4096, or what the model has)")->check(whole(2, most))->type_name("N");
   c.add_option("--heads", o.heads, "Head scores of the model (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
@@ -93,6 +95,18 @@ quire::schedule::order::tenant_weight weight_of(const std::string& said) {
   if (sign != std::string::npos) std::from_chars(said.data() + sign + 1, said.data() + said.size(), weight);
   if (sign == 0 || !(weight > 0 && weight <= 1e6)) throw bad_input("--weight is " + quoted(said) + ", allowed NAME=W with W above 0 to 1e6");
   return {tenant_of(said.substr(0, sign)), weight};
+}
+
+/// What to say of what an earlier run left in the spill files; null: nothing.
+const char* words_of(quire::tier::spill_found found) {
+  using enum quire::tier::spill_found;
+  switch (found) {
+    case nothing: return nullptr;
+    case left_over: return "a server that did not end by itself left its files";
+    case damaged: return "the files are damaged";
+    case other_version: return "the files are of another version";
+  }
+  return nullptr;
 }
 
 std::chrono::milliseconds milliseconds_of(double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); }
@@ -171,11 +185,13 @@ int run(int argc, char** argv) {
   if (app.count("--context") != 0 && o.context > m.config().context)
     throw bad_input("--context is " + std::to_string(o.context) + ", allowed 2 to the model's " + std::to_string(m.config().context));
   o.context = std::min(o.context, m.config().context);
+  if (!o.spill.empty() && o.away == 0) throw bad_input("--spill is " + quoted(o.spill) + ", allowed only with --swap, which says how many texts fit");
   o.service.max_sequence = o.context;
   // A few handles beyond the seats: forks of a prompt that wait for one.
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = std::max(o.policy.tau, o.service.max_running), .sequences = o.service.max_running + o.api.limits.n,
                                            .max_tokens = o.context, .total_tokens = o.kv_tokens,
-                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away});
+                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away, .spill = o.spill});
+  if (const char* what = words_of(model->spill_found())) std::fprintf(stderr, "quire-server: --spill: %s; it is not used\n", what);
   struct stat file {};
   const bool dated = ::stat(o.model.c_str(), &file) == 0;
   const served_model told{.name = o.name.empty() ? name_of(o.model) : o.name,

@@ -56,7 +56,7 @@ inline constexpr std::array<double, 12> gap_bounds{0.005, 0.01, 0.02, 0.03, 0.05
 struct metrics {
   // Counters.
   counter prompt_tokens{0}, generated_tokens{0}, cached_tokens{0};
-  counter steps{0}, computed_tokens{0}, recomputed_tokens{0}, preempted{0}, yielded{0}, swapped_out{0}, swapped_in{0};
+  counter steps{0}, computed_tokens{0}, recomputed_tokens{0}, preempted{0}, yielded{0}, swapped_out{0}, swapped_in{0}, copies_lost{0};
   counter ended_stop{0}, ended_length{0}, ended_disconnect{0}, ended_slow_reader{0}, ended_failed{0}, ended_shutdown{0};
   // Gauges.
   counter running{0}, waiting{0}, live{0}, connections{0}, pages{0}, free_pages{0}, draining{0};
@@ -101,9 +101,10 @@ struct metrics {
     head("quire_preemptions_total", "counter", "Sequences that lost their pages: to a full cache, or to an urgent request.");
     value("quire_preemptions_total", "{cause=\"memory\"}", preempted);
     value("quire_preemptions_total", "{cause=\"urgent\"}", yielded);
-    head("quire_swaps_total", "counter", "Sequences that went to the host's memory, and came back.");
+    head("quire_swaps_total", "counter", "Sequences that left the cache for the host, and came back.");
     value("quire_swaps_total", "{direction=\"out\"}", swapped_out);
     value("quire_swaps_total", "{direction=\"in\"}", swapped_in);
+    one("quire_lost_copies_total", "counter", "Copies that failed or brought back damaged bytes; what they held is computed again.", copies_lost);
     one("quire_running", "gauge", "Texts that hold pages.", running);
     one("quire_waiting", "gauge", "Texts that wait for a seat.", waiting);
     one("quire_live", "gauge", "Texts accepted that have not ended.", live);

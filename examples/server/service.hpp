@@ -299,6 +299,7 @@ class service {
     set(counted_.free_pages, model_.free_pages());
     const quire::kv::swap_counts moved = model_.swap_counts();
     set(counted_.swapped_out, moved.swaps_out), set(counted_.swapped_in, moved.swaps_in);
+    set(counted_.copies_lost, moved.lost_parts);
   }
   static double seconds(clock::duration d) { return std::chrono::duration<double>(d).count(); }
 

@@ -40,20 +40,21 @@ void touch_range(const void* p, std::size_t bytes, access kind, const void* pc) 
   emulator::note(*me, place, bytes, kind, pc);
 }
 
-[[gnu::noinline]] void undefined(const char* file, std::uint32_t line, const std::string& what, const void* pc) {
-  fiber* const me = current;
-  if (!me) return;
-  const emulator::unseen nothing;
-  emulator::record(emulator::fault_kind::undefined, *me, pc, line, what + " by " + emulator::who(me->thread) + " of block " + std::to_string(emulator::block_index()) + " at " + emulator::at(pc) +
-                   " (" + (std::strrchr(file, '/') ? std::strrchr(file, '/') + 1 : file) + ":" + std::to_string(line) + ")");
-  emulator::stop_block();
-}
-
 /// What the compiler says of a place (libubsan's data, whose head does not change).
 struct source_place {
   const char* file;
   std::uint32_t line, column;
 };
+
+[[gnu::noinline]] void undefined(const source_place& at, const char* what, std::int64_t value, const char* after, const void* pc) {
+  fiber* const me = current;
+  if (!me) return;
+  const emulator::unseen nothing;
+  const char* slash = std::strrchr(at.file, '/');
+  emulator::record(emulator::fault_kind::undefined, *me, pc, at.line, what + std::to_string(value) + after + " by " + emulator::who(me->thread) + " of block " + std::to_string(emulator::block_index()) +
+                   " at " + emulator::at(pc) + " (" + (slash ? slash + 1 : at.file) + ":" + std::to_string(at.line) + ")");
+  emulator::stop_block();
+}
 
 }  // namespace
 
@@ -125,10 +126,10 @@ void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); 
 void __tsan_atomic_signal_fence(int) {}
 
 void __ubsan_handle_out_of_bounds(const source_place* at, std::uintptr_t index) {
-  undefined(at->file, at->line, "index " + std::to_string(static_cast<std::int64_t>(index)) + " past the end of an array", QUIRE_PC);
+  undefined(*at, "index ", static_cast<std::int64_t>(index), " past the end of an array", QUIRE_PC);
 }
 void __ubsan_handle_shift_out_of_bounds(const source_place* at, std::uintptr_t, std::uintptr_t by) {
-  undefined(at->file, at->line, "a shift by " + std::to_string(static_cast<std::int64_t>(by)), QUIRE_PC);
+  undefined(*at, "a shift by ", static_cast<std::int64_t>(by), "", QUIRE_PC);
 }
 
 }  // extern "C"

@@ -43,7 +43,7 @@ struct reader_set {
 std::vector<reader> readers;
 std::vector<reader_set> reader_sets;
 struct remembered_join {
-  std::uint64_t set = 0, me = 0, result = 0;
+  std::uint64_t before = 0, me = 0, after = 0;
 };
 std::vector<remembered_join> joins;
 
@@ -125,6 +125,12 @@ std::uint32_t unknown_lanes(const fiber& me, const reader& r) {
   if (r.foreign()) return knows_foreign(me, c, event::thread(r.key)) ? 0 : 1;
   if (c < me.knows.all) return 0;
   const std::uint32_t warp = event::thread(r.key);
+  if (!me.knows.extra) {
+    if (warp != me.warp) return r.lanes;
+    std::uint32_t behind = 0;
+    for (std::uint32_t l = 0; l < warp_lanes; ++l) behind |= (c >= me.knows.lanes[l] ? 1u : 0u) << l;
+    return r.lanes & behind & ~(1u << me.lane);
+  }
   std::uint32_t left = 0;
   for (std::uint32_t lanes = r.lanes; lanes != 0; lanes &= lanes - 1) {
     const auto lane = static_cast<std::uint32_t>(__builtin_ctz(lanes)), thread = warp * warp_lanes + lane;
@@ -161,7 +167,7 @@ bool unknown_write(fiber& me, std::uint64_t place, std::size_t bytes, bool atomi
     const std::uint64_t w = arena.writes[place + i];
     if (w == last) continue;
     last = w;
-    if ((atomic && (w & event::flag) != 0) || knows(me, w)) continue;
+    if ((is_shared(place) && w < block_floor) || (atomic && (w & event::flag) != 0) || knows(me, w)) continue;
     out = {w, true, false, place + i};
     return true;
   }
@@ -197,11 +203,8 @@ std::uint64_t with_reader(fiber& me, std::uint64_t r, std::uint64_t mine) {
   constexpr std::uint64_t key_mask = ~((std::uint64_t{1} << event::site_bits) - 1);
   const bool set = (r & event::flag) != 0;
   if (!set && knows(me, r)) return mine;
-  remembered_join* memo = nullptr;
-  if (set) {
-    memo = &joins[(r * 0x9e3779b97f4a7c15u ^ (mine >> event::thread_at) * 0xbf58476d1ce4e5b9u) >> 52];
-    if (memo->set == r && memo->me == (mine & key_mask)) return memo->result;
-  }
+  remembered_join& memo = joins[(r * 0x9e3779b97f4a7c15u ^ (mine >> event::thread_at) * 0xbf58476d1ce4e5b9u) >> 52];
+  if (memo.before == r && memo.me == (mine & key_mask)) return memo.after;
   reader next[2 * warp_lanes];
   std::uint32_t count = 0;
   const reader myself{event::of(event::clock(mine), me.warp) | event::site(mine), 1u << me.lane};
@@ -241,7 +244,7 @@ std::uint64_t with_reader(fiber& me, std::uint64_t r, std::uint64_t mine) {
     readers.insert(readers.end(), next, next + count);
     result = event::floor(event::clock(mine)) | event::flag | (reader_sets.size() - 1);
   }
-  if (memo) *memo = {r, mine & key_mask, result};
+  memo = {r, mine & key_mask, result};
   return result;
 }
 
@@ -262,25 +265,20 @@ void bad_states(fiber& me, std::uint64_t place, std::size_t bytes, access kind, 
       stop_block();
     }
   if (options().uninitialised && (kind == access::read || kind == access::atomic)) {
-    record(fault_kind::uninitialised, me, pc, 0, access + memory_of(place, bytes) + by + ", which nobody wrote");
-    for (std::size_t i = 0; i < bytes; ++i) arena.states[place + i] |= initialised;  // once is enough
-  }
+    record(fault_kind::uninitialised, me, pc, 0, access + memory_of(place, bytes) + by + ", which nobody wrote");  }
 }
 
 }  // namespace
 
 std::string describe(std::uint64_t place) {
-  if (place < arena_map::statics) {
-    if (place < shared_in_use) return "dynamic shared memory + " + std::to_string(place);
-    return "dynamic shared memory + " + std::to_string(place) + " (the launch asked for " + std::to_string(shared_in_use) + " bytes)";
-  }
+  if (place < arena_map::statics) return "dynamic shared memory + " + std::to_string(place) + " (" + std::to_string(shared_in_use) + " bytes)";
   if (place < arena_map::global) {
     const std::uint64_t v = place - arena_map::statics;
     const symbol* before = nullptr;
     for (const symbol& s : shared_variables())
       if (s.value <= v) before = &s;
     if (!before) return "thread-local memory that is no kernel's";
-    return "shared variable " + before->name + " + " + std::to_string(v - before->value) + (v - before->value < before->bytes ? "" : " (" + std::to_string(before->bytes) + " bytes)");
+    return "shared variable " + before->name + " + " + std::to_string(v - before->value) + " (" + std::to_string(before->bytes) + " bytes)";
   }
   auto i = allocations.upper_bound(place);
   const bool after = i != allocations.begin();
@@ -546,6 +544,7 @@ std::uint64_t atomic_update(atomic how, void* at, std::uint64_t operand, std::ui
   const void* pc = __builtin_return_address(0);
   fiber& me = *current;
   const unseen nothing;
+  yield(me, pc);
   const std::uint64_t place = place_of(at);
   if (place == arena_map::none) {
     elsewhere(me, at, bytes, true, pc);
@@ -588,12 +587,14 @@ void copy_async(void* to, const void* from) noexcept {
   if (is_shared(source)) wrong(fault_kind::out_of_bounds, "from " + describe(source) + ", which is not global memory");
   if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) wrong(fault_kind::misaligned, "to " + describe(place));
   if (reinterpret_cast<std::uintptr_t>(from) % 16 != 0) wrong(fault_kind::misaligned, "from " + describe(source));
-  for (std::size_t i = 0; i < 16; ++i)
-    if ((arena.states[place + i] & (valid | pending)) == (valid | pending)) wrong(fault_kind::unfinished_copy, "to " + describe(place) + " before the copy that is under way there has ended");
+  std::uint8_t* const states = arena.states + place;
+  std::uint8_t either = 0;
+  for (std::size_t i = 0; i < 16; ++i) either |= states[i];
+  if ((either & pending) != 0) wrong(fault_kind::unfinished_copy, "to " + describe(place) + " before the copy that is under way there has ended");
   note(me, source, 16, access::copy, pc);
   note(me, place, 16, access::write, pc);
   std::memset(to, 0xff, 16);
-  for (std::size_t i = 0; i < 16; ++i) arena.states[place + i] |= pending;
+  for (std::size_t i = 0; i < 16; ++i) states[i] |= pending;
   me.copies.push_back({place, static_cast<const std::byte*>(from), pc});
 }
 
@@ -609,11 +610,12 @@ void finish_copies(fiber& me, std::uint32_t groups_left) {
   const std::uint32_t count = me.groups[done - 1];
   for (std::uint32_t i = 0; i < count; ++i) {
     const async_copy& c = me.copies[i];
-    for (std::size_t b = 0; b < 16; ++b) arena.states[c.to + b] &= static_cast<std::uint8_t>(~pending);
     const std::uint64_t from = place_of(c.from);
+    std::uint8_t *const states = arena.states + c.to, *const source = arena.states + from;
+    for (std::size_t b = 0; b < 16; ++b) states[b] &= static_cast<std::uint8_t>(~pending);
     note(me, from, 16, access::copy, c.pc);
     note(me, c.to, 16, access::write, c.pc);
-    for (std::size_t b = 0; b < 16; ++b) arena.states[c.to + b] = static_cast<std::uint8_t>(valid | (arena.states[from + b] & initialised));
+    for (std::size_t b = 0; b < 16; ++b) states[b] = static_cast<std::uint8_t>(valid | (source[b] & initialised));
     std::byte* to = c.to < arena_map::statics ? arena.base + c.to : reinterpret_cast<std::byte*>(statics_begin + (c.to - arena_map::statics));
     std::memcpy(to, c.from, 16);
   }

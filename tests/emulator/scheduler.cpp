@@ -43,7 +43,8 @@ struct machine {
   std::byte* stacks = nullptr;
   context::fcontext_t scheduler = nullptr;
   grid_shape shape{};
-  std::uint32_t block = 0, ready_warps = 0, ended = 0, at_barrier = 0, predicates = 0;
+  std::uint32_t block = 0, ready_warps = 0, last_warp = 0, ended = 0, at_barrier = 0, predicates = 0;
+  std::uint32_t spins = 0;  ///< atomics since anything else happened between threads
   reduction barrier = reduction::none;
   bool stopped = false;
   clock_type next_start = 1;
@@ -72,16 +73,18 @@ void enter(context::transfer_t from) {
 }
 
 void make_ready(fiber& f) noexcept {
+  the.spins = 0;
   f.where = condition::ready;
   the.warps[f.warp].ready |= 1u << f.lane;
   the.ready_warps |= 1u << f.warp;
 }
 
 /// Back to the scheduler until somebody makes this thread ready.
-void suspend(fiber& me) noexcept {
+void suspend() noexcept {
   ++totals.switches;
+  fiber* const seen_as = current;
   the.scheduler = context::jump_fcontext(the.scheduler, nullptr).fctx;
-  current = &me;
+  current = seen_as;
 }
 
 void resume(fiber& f) noexcept {
@@ -90,7 +93,7 @@ void resume(fiber& f) noexcept {
   f.context = context::jump_fcontext(f.context, &f).fctx;
   current = nullptr;
   if (the.stopped || f.where != condition::ended) return;
-  ++the.ended;
+  ++the.ended, the.spins = 0;
   if (f.copies.empty() && f.groups.empty()) return;
   if (!f.copies.empty())
     record(fault_kind::abandoned_copy, f, f.copies.front().pc, 0, std::to_string(f.copies.size()) + " copies of " + who(f.thread) + " of block " + std::to_string(the.block) +
@@ -146,7 +149,7 @@ void report_stall() {
 void run_block(std::uint32_t block, std::uint32_t serial) {
   ++totals.blocks;
   the.block = block;
-  the.ready_warps = the.ended = the.at_barrier = the.predicates = 0, the.stopped = false;
+  the.last_warp = 31, the.ready_warps = the.ended = the.at_barrier = the.predicates = 0, the.stopped = false;
   const std::uint32_t warps = (the.shape.threads + warp_lanes - 1) / warp_lanes;
   for (std::uint32_t w = 0; w < warps; ++w) the.warps[w].ready = the.warps[w].group_count = 0;
   begin_block_memory(serial, the.next_start, the.shape.shared_bytes);
@@ -164,9 +167,14 @@ void run_block(std::uint32_t block, std::uint32_t serial) {
   blockIdx = {block, 0, 0};
   while (the.ready_warps != 0 && !the.stopped) {
     const bool ordered = the.chosen.seed == 0;
-    std::uint32_t pick = ordered ? 0 : static_cast<std::uint32_t>(draw() % static_cast<unsigned>(std::popcount(the.ready_warps))), left = the.ready_warps;
-    while (pick-- != 0) left &= left - 1;
-    const auto w = static_cast<std::uint32_t>(std::countr_zero(left));
+    std::uint32_t left = the.ready_warps;
+    if (ordered) {
+      const std::uint32_t later = left & ~(~0u >> (31 - the.last_warp));
+      if (later != 0) left = later;  // round robin, or a warp that waits for another would starve it
+    } else {
+      for (auto skip = static_cast<std::uint32_t>(draw() % static_cast<unsigned>(std::popcount(left))); skip != 0; --skip) left &= left - 1;
+    }
+    const auto w = the.last_warp = static_cast<std::uint32_t>(std::countr_zero(left));
     const std::uint32_t lanes = std::exchange(the.warps[w].ready, 0);
     the.ready_warps &= ~(1u << w);
     const std::uint64_t how = ordered ? 1 << 5 : draw();  // an odd step and a start visit all lanes
@@ -298,7 +306,7 @@ void meet(fiber& me, collective how, std::uint32_t mask, const void* pc) noexcep
   w.groups[i].arrived |= 1u << me.lane;
   if (w.groups[i].arrived != mask) {
     me.where = condition::at_collective;
-    suspend(me);
+    suspend();
     return;
   }
   w.groups[i] = w.groups[--w.group_count];
@@ -382,7 +390,7 @@ int block_barrier(reduction r, int predicate) noexcept {
   };
   if (++the.at_barrier != the.shape.threads) {
     me.where = condition::at_barrier;
-    suspend(me);
+    suspend();
     return result(static_cast<std::uint32_t>(me.bits));
   }
   const std::uint32_t count = std::exchange(the.predicates, 0);
@@ -421,6 +429,18 @@ std::uint32_t live_lanes() noexcept {
     if (t < the.shape.threads && the.fibers[t].where != condition::ended) mask |= 1u << l;
   }
   return mask;
+}
+
+void yield(fiber& me, const void* pc) noexcept {
+  constexpr std::uint32_t patience = 1u << 20;
+  const std::uint32_t spins = the.spins + 1;
+  if (spins > patience) {
+    record(fault_kind::divergent, me, pc, 0, "nothing but atomics for " + std::to_string(patience) + " turns, the last by " + who(me.thread) + " of block " + std::to_string(the.block) + " at " + at(pc));
+    stop_block();
+  }
+  make_ready(me);
+  the.spins = spins;
+  suspend();
 }
 
 void trap(const char* why) noexcept { trap_at(why, __builtin_return_address(0)); }

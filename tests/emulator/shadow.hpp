@@ -20,34 +20,37 @@ inline std::uint64_t floor_of(const fiber& me, std::uint64_t place) noexcept { r
 
 inline __attribute__((always_inline)) void note(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept {
   ++totals.accesses;
+  // Pointers of their own: the compiler need not fear that a store to a state changes them.
+  std::uint64_t *const written = arena.writes + place, *const read = arena.reads + place;
+  std::uint8_t* const states = arena.states + place;
   const bool writes = kind == access::write || kind == access::atomic;
   const std::uint8_t looked_at = kind == access::read || kind == access::atomic ? valid | pending | initialised : valid | pending;
   const std::uint8_t fit = looked_at & (valid | initialised);
   std::uint8_t unlike = 0;
-  for (std::size_t i = 0; i < bytes; ++i) unlike |= (arena.states[place + i] & looked_at) ^ fit;
+  for (std::size_t i = 0; i < bytes; ++i) unlike |= (states[i] & looked_at) ^ fit;
   if (unlike != 0) [[unlikely]] unfit(me, place, bytes, kind, pc);
 
   const std::uint64_t floor = floor_of(me, place);
   std::uint64_t newest = 0;
-  for (std::size_t i = 0; i < bytes; ++i) newest = arena.writes[place + i] > newest ? arena.writes[place + i] : newest;
+  for (std::size_t i = 0; i < bytes; ++i) newest = written[i] > newest ? written[i] : newest;
   if (writes)
-    for (std::size_t i = 0; i < bytes; ++i) newest = arena.reads[place + i] > newest ? arena.reads[place + i] : newest;
+    for (std::size_t i = 0; i < bytes; ++i) newest = read[i] > newest ? read[i] : newest;
   if (newest >= floor) check_order(me, place, bytes, kind, pc);
 
+  const std::uint64_t mine = me.now | site_of(pc) | (kind == access::atomic ? event::flag : 0);
   if (writes) {
-    const std::uint64_t mine = me.now | site_of(pc) | (kind == access::atomic ? event::flag : 0);
-    for (std::size_t i = 0; i < bytes; ++i) arena.writes[place + i] = mine;
-    for (std::size_t i = 0; i < bytes; ++i) arena.states[place + i] |= initialised;
+    for (std::size_t i = 0; i < bytes; ++i) written[i] = mine;
+    for (std::size_t i = 0; i < bytes; ++i) states[i] |= initialised;
     return;
   }
-  const std::uint64_t mine = me.now | site_of(pc), same = mine >> event::flag_at;
+  const std::uint64_t same = mine >> event::flag_at;
   bool alone = true;
-  for (std::size_t i = 0; i < bytes; ++i) alone &= arena.reads[place + i] < floor || arena.reads[place + i] >> event::flag_at == same;
+  for (std::size_t i = 0; i < bytes; ++i) alone &= (read[i] < floor) | (read[i] >> event::flag_at == same);
   if (!alone) {
     join_readers(me, place, bytes, mine);
     return;
   }
-  for (std::size_t i = 0; i < bytes; ++i) arena.reads[place + i] = mine;
+  for (std::size_t i = 0; i < bytes; ++i) read[i] = mine;
 }
 
 }  // namespace emulator

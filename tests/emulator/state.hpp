@@ -150,6 +150,8 @@ bool too_many() noexcept;
 // scheduler.cpp
 /// The thread that runs is done for, and its block with it.
 [[noreturn]] void stop_block() noexcept;
+/// Lets others run: a thread that spins on an atomic waits for one of them.
+void yield(fiber& me, const void* pc) noexcept;
 fiber* fiber_of(std::uint32_t thread) noexcept;
 std::uint32_t block_threads() noexcept;
 std::uint32_t block_index() noexcept;

@@ -122,11 +122,19 @@ struct chunking : batching_model {
 struct old_chunk : batching_model {
   std::uint32_t chunk(const request&, std::uint32_t room) const noexcept { return room; }
 };
+struct costing : batching_model {
+  std::uint64_t cost(std::uint32_t, std::uint32_t count) const noexcept { return count; }
+};
+struct narrow_cost : batching_model {
+  std::uint32_t cost(std::uint32_t, std::uint32_t count) const noexcept { return count; }
+};
 struct boolean_judge : batching_model {
   bool judge(const request&, std::uint64_t, const load&) const noexcept { return true; }
 };
 static_assert(ChunkingBatching<chunking> && sd::batching_hooks_well_formed<chunking>() &&
               !ChunkingBatching<batching_model> && sd::batching_hooks_well_formed<batching_model>());
+static_assert(CostingBatching<costing> && sd::batching_hooks_well_formed<costing>() &&
+              !CostingBatching<batching_model> && !sd::batching_hooks_well_formed<narrow_cost>());
 static_assert(!sd::batching_hooks_well_formed<old_chunk>() && !sd::batching_hooks_well_formed<boolean_judge>());
 
 struct foresighted : admission_model {

@@ -14,9 +14,10 @@ TEST_CASE("what is dropped from a draft leaves no trace") {
   prompt.r = {.id = 8, .prompt_tokens = 9};
   d.begin();
   REQUIRE(d.empty());
-  d.add(0, decode, 1);
-  d.add(1, prompt, 5);
+  d.add(0, decode, 1, 3);
+  d.add(1, prompt, 5, 9);
   REQUIRE(d.tokens() == 6);
+  REQUIRE(d.cost() == 12);
   REQUIRE(d.prompts() == 1);
   REQUIRE(d.entries()[0].phase == phase::decode);
   REQUIRE(d.entries()[0].wants_logits);
@@ -24,6 +25,7 @@ TEST_CASE("what is dropped from a draft leaves no trace") {
   d.drop(1, prompt);
   d.drop(1, prompt);  // it is not there any more
   REQUIRE(d.tokens() == 1);
+  REQUIRE(d.cost() == 3);
   REQUIRE(d.prompts() == 0);
   REQUIRE(d.owners().size() == 1);
   REQUIRE(d.owners()[0].slot == 0);

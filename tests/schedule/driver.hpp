@@ -107,7 +107,13 @@ class driver {
   void check_step(const quire::schedule::step& s) {
     using quire::schedule::phase;
     const auto shape = sched_.policy().batching.shape({});
+    const auto cost = [&](const quire::schedule::entry& e) -> std::uint64_t {
+      if constexpr (quire::schedule::CostingBatching<decltype(P::batching)>)
+        return sched_.policy().batching.cost(e.begin, e.count);
+      else return e.count;
+    };
     std::uint32_t tokens = 0, decodes = 0;
+    std::uint64_t spent = 0, last_spent = 0, spent_on_decodes = 0;
     std::set<request_id> seen;
     std::string line;
     bool prompts_begun = false;
@@ -141,12 +147,18 @@ class driver {
       } else {
         expect(!prompts_begun || !stayed, "decodes stand first");
         ++decodes;
+        spent_on_decodes += cost(e);
       }
+      last_spent = spent;
+      spent += cost(e);
       tokens += e.count;
       line += std::to_string(e.id) + ":" + std::to_string(e.begin) + "+" + std::to_string(e.count) + " ";
     }
     expect(tokens == s.tokens, "sum of counts");
     expect(tokens <= std::max(shape.tokens, decodes), "the budget, unless decodes alone pass it");
+    expect(spent <= std::max<std::uint64_t>(shape.tokens, spent_on_decodes) ||
+               (last_spent < shape.tokens && s.entries.back().count == 1),
+           "the budget by cost, but for one token of which it pays a part");
     expect(shape.mixed || decodes == 0 || decodes == s.entries.size(), "decodes apart from prompts");
     log.push_back(line);
     in_step_ = seen;

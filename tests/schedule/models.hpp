@@ -60,6 +60,8 @@ M parameters(unsigned seed) {
     m.round_to = 1 + seed % (m.tau < 8 ? 1 : 8);
     m.max_chunk = seed % 3 ? 0xffffffffu : 1 + seed % 16;
     m.stages = seed % 4;
+    m.even_depth = seed % 5 % 3 ? 1 + seed % 40 : 0;
+    m.end_at = 1 + seed % 7;
   }
   if constexpr (requires { m.max_tokens; }) m.max_tokens = seed % 2 ? 1 + seed % 90 : m.max_tokens;
   if constexpr (requires { m.max_batched; }) m.max_batched = 1 + seed * 5 % 90;

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness
@@ -316,8 +317,15 @@ def limits():
                         environment={"QUIRE_API_KEY": "secret"}) as server:
         assert fails(openai.AuthenticationError, lambda: client_of(server, api_key="wrong").models.list()).code == "invalid_api_key"
         client = client_of(server, api_key="secret")
+        assert json.loads(server.get("/health", key=""))["status"] == "ok"
+        assert "quire_live" in server.get("/metrics", key="")
+        for key in ("", "wrong"):
+            try:
+                raise AssertionError(server.get("/health?deep=1", key))
+            except urllib.error.HTTPError as error:
+                assert error.code == 401, error
+        assert server.health()["store_check"] is True
         client.models.list()
-        assert "quire_live" in server.metrics()  # not guarded
 
         held = [client.completions.create(model=server.model, prompt=TIDE, max_tokens=3000, stream=True, extra_body={"ignore_eos": True}) for _ in range(4)]
         error = fails(openai.RateLimitError, lambda: client.completions.create(model=server.model, prompt="x", max_tokens=1))

@@ -39,6 +39,7 @@ class Server:
     """`with Server(program, model, "--flag", ...) as s`: s.url, s.v1, s.metrics(), s.health(). `environment` adds variables."""
 
     def __init__(self, program, model, *flags, port=0, environment=None):
+        self.key = (environment or {}).get("QUIRE_API_KEY", "")
         self.log = tempfile.TemporaryFile("w+")  # a pipe would fill, and hold up who writes
         self.process = subprocess.Popen([program, "--model", model, "--port", str(port), *flags], stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env={**os.environ, **(environment or {})})
@@ -83,8 +84,11 @@ class Server:
             raise AssertionError(f"the server did not end: {self.said()}")
         return self.process.returncode, self.said()
 
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+    def get(self, path, key=None):
+        """The body; `key`: another API key than the server's, an empty one is not shown. Raises urllib.error.HTTPError."""
+        key = self.key if key is None else key
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read().decode()
 
     def metrics(self):

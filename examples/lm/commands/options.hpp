@@ -83,6 +83,7 @@ struct schedule_options : common_options {
   std::string experiment;                     ///< stalls, groups, swaps
   std::vector<std::uint32_t> taus{64, 256, 0};  ///< stalls: token budgets; 0: prefill first
   std::uint32_t prompt = 4096;                ///< stalls: tokens of the prompt that arrives
+  std::uint32_t even_depth = 0;               ///< stalls: of the arms by cost; 0: what the arm before shows
   std::uint32_t running = 4;                  ///< stalls: texts that are being generated; else sequences that run at once
   std::uint32_t tau = 256;                    ///< groups, swaps: token budget
   std::uint32_t groups = 8, members = 8;      ///< groups: documents, and prompts on each; swaps: their product

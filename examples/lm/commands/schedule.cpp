@@ -62,9 +62,10 @@ struct experiment {
   }
 };
 
-void submit(engine& serving, quire::serve::generation g) {
+std::uint64_t submit(engine& serving, quire::serve::generation g) {
   std::uint64_t id = 0;
   require(serving.submit(std::move(g), id));
+  return id;
 }
 
 void finish(engine& serving, backend& model) {
@@ -78,15 +79,39 @@ void finish(engine& serving, backend& model) {
   }
 }
 
-/// Sarathi-Serve: some texts are being generated when a long prompt arrives.
+/// Full steps by the position at which their chunk began.
+struct step_times {
+  std::vector<double> at{}, seconds{};
+  /// The position at which a chunk's attention takes as long as all else in its step: where the line through the steps
+  /// (Theil and Sen's, which disregards those that something held up) is twice as high as at 0; `least` at least. 0: it
+  /// doesn't rise.
+  std::uint32_t even_depth(std::uint32_t least) const {
+    std::vector<double> slopes, starts;
+    for (std::size_t i = 0; i < at.size(); ++i)
+      for (std::size_t j = 0; j < i; ++j) slopes.push_back((seconds[i] - seconds[j]) / (at[i] - at[j]));
+    const double slope = median(slopes);
+    if (slope <= 0) return 0;
+    for (std::size_t i = 0; i < at.size(); ++i) starts.push_back(seconds[i] - slope * at[i]);
+    return std::max(least, static_cast<std::uint32_t>(std::clamp(median(starts) / slope, 0.0, 1e9)));
+  }
+};
+
+/// Sarathi-Serve: some texts are being generated when a long prompt arrives. For each tau once as published and once
+/// with rows counted by what attention costs at their depth, which the first of the two has shown.
 void stalls(experiment& e, table& shown) {
   struct arm {
     std::string name;
     std::uint32_t tau;  ///< 0: the whole prompt in a step of its own
-    std::vector<double> gap, step, ttft;
+    bool by_cost = false;
+    std::uint32_t even_depth = 0;
+    step_times full{};  ///< of the first round
+    std::vector<double> gap{}, step{}, ttft{};
   };
   std::vector<arm> arms;
-  for (const std::uint32_t tau : e.o.taus) arms.push_back({tau == 0 ? "prefill first" : "chunked " + std::to_string(tau), tau, {}, {}, {}});
+  for (const std::uint32_t tau : e.o.taus) {
+    arms.push_back({tau == 0 ? "prefill first" : "chunked " + std::to_string(tau), tau});
+    if (tau != 0) arms.push_back({"chunked " + std::to_string(tau) + " by cost", tau, true, e.o.even_depth});
+  }
   progress_line line("stalls");
   for (std::uint32_t round = 0; round < e.o.rounds; ++round)
     for (std::size_t i = 0; i < arms.size(); ++i) {
@@ -98,6 +123,10 @@ void stalls(experiment& e, table& shown) {
       any_policy policy;
       if (a.tau == 0) policy.batching = sc::batching::prefill_first{.max_batched = e.o.prompt};
       else policy.batching = sc::batching::chunked{.tau = a.tau};
+      if (a.by_cost) {
+        if (a.even_depth == 0) a.even_depth = arms[i - 1].full.even_depth(a.tau);
+        policy.batching = sc::batching::chunked{.tau = a.tau, .even_depth = a.even_depth, .end_at = quire::tile_tokens};
+      }
       engine serving(*model, *model, policy, {.max_running = e.o.running + 1});
       words w(e.m.config(), e.o.seed);
       texts got;
@@ -113,27 +142,32 @@ void stalls(experiment& e, table& shown) {
                          }});
       while (got.size() < e.o.running || std::any_of(got.begin(), got.end(), [](const auto& g) { return g.second.size() < 8; })) serving.run_step();
       arrived = now();
-      submit(serving, {.prompt = w(e.o.prompt), .max_new_tokens = 4, .on_token = [&](auto, token t) {
+      const std::uint64_t arriving = submit(serving, {.prompt = w(e.o.prompt), .max_new_tokens = 4, .on_token = [&](auto, token t) {
                          if (got[1000].empty()) a.ttft.push_back(now() - arrived);
                          got[1000].push_back(t);
                        }, .on_done = [&](auto, const auto&) { ended = now(); }});
-      std::vector<double> full;
+      step_times full;  // those in which the prompt took all it could get
+      const auto done = [&] {
+        const sc::request* r = serving.scheduling().find(arriving);
+        return r == nullptr ? e.o.prompt : r->so_far.computed;
+      };
       while (ended == 0) {
-        const std::uint64_t before = serving.scheduling().counters().computed;
+        const std::uint32_t before = done();
         const double start = now();
         serving.run_step();
-        if (serving.scheduling().counters().computed - before >= budget) full.push_back(now() - start);
+        if (before < e.o.prompt && (done() < e.o.prompt || before == 0)) full.at.push_back(before), full.seconds.push_back(now() - start);
       }
       while (std::any_of(got.begin(), got.end(), [](const auto& g) { return g.first < 1000 && g.second.size() < 48; })) serving.run_step();
-      a.gap.push_back(widest), a.step.push_back(median(full));
+      a.gap.push_back(widest), a.step.push_back(median(full.seconds));
+      if (round == 0) a.full = full;
       e.compare(a.name, got);
     }
   line.clear();
   for (const arm& a : arms) {
     const double gap = median(a.gap), step = median(a.step);
-    e.rows.push_back({{"arm", a.name}, {"tau", a.tau}, {"largest_gap_seconds", gap}, {"median_full_step_seconds", step}, {"ratio", step > 0 ? gap / step : 0},
-                      {"time_to_first_token_seconds", median(a.ttft)}});
-    shown.row({a.name, fixed(gap * 1e3, 1), fixed(step * 1e3, 1), fixed(step > 0 ? gap / step : 0, 2), fixed(median(a.ttft), 2)});
+    e.rows.push_back({{"arm", a.name}, {"tau", a.tau}, {"even_depth", a.even_depth}, {"largest_gap_seconds", gap}, {"median_full_step_seconds", step}, {"ratio", step > 0 ? gap / step : 0},
+                      {"time_to_first_token_seconds", median(a.ttft)}, {"full_steps_begin_at", a.full.at}, {"full_steps_seconds", a.full.seconds}});
+    shown.row({a.name, a.by_cost ? std::to_string(a.even_depth) : "", fixed(gap * 1e3, 1), fixed(step * 1e3, 1), fixed(step > 0 ? gap / step : 0, 2), fixed(median(a.ttft), 2)});
   }
 }
 
@@ -270,7 +304,7 @@ int schedule(const schedule_options& o) {
     throw bad_input("--prompt and --shared with --own and --tokens need " + std::to_string(most) + " tokens, allowed at most the model's " + std::to_string(e.m.config().context));
   const std::uint32_t longest = o.shared + o.own + 16 + o.tokens;
   if (o.room != 0 && o.room < longest + 128) throw bad_input("--room is " + std::to_string(o.room) + ", allowed at least " + std::to_string(longest + 128) + ", one text");
-  table shown(o.experiment == "stalls"   ? std::vector<std::string>{"policy", "largest gap ms", "full step ms", "ratio", "long TTFT s"}
+  table shown(o.experiment == "stalls"   ? std::vector<std::string>{"policy", "even depth", "largest gap ms", "full step ms", "ratio", "long TTFT s"}
               : o.experiment == "groups" ? std::vector<std::string>{"policy", "seconds", "computed prompt tokens", "tree", "hit tokens", "x no sharing", "x LRU"}
                                          : std::vector<std::string>{"policy", "seconds", "preempted", "recomputed", "swaps", "MB out", "MB in", "copies/swap", "run pages"});
   (o.experiment == "stalls" ? stalls : o.experiment == "groups" ? groups : swaps)(e, shown);

@@ -38,11 +38,11 @@ void reference_row(const L& layout, const kv::head_view& view, const problem& p,
       c.which = which;
       codec.decode(c, s, tile, to.data());
       if constexpr (kv::RotatingCodec<std::remove_cvref_t<decltype(codec)>>) {
+        const std::uint32_t step = which == kv::side::key ? tile_tokens : 1, token = which == kv::side::key ? 1 : dim;  // of a channel, of a token
         for (std::uint32_t j = 0; j < tile_tokens; ++j) {
-          const auto element = [&](std::uint32_t i) -> float& { return which == kv::side::key ? to[i * tile_tokens + j] : to[j * dim + i]; };
-          for (std::uint32_t i = 0; i < dim; ++i) row[i] = element(i);
+          for (std::uint32_t i = 0; i < dim; ++i) row[i] = to[i * step + j * token];
           codec.rotate(row.data(), dim);
-          for (std::uint32_t i = 0; i < dim; ++i) element(i) = row[i];
+          for (std::uint32_t i = 0; i < dim; ++i) to[i * step + j * token] = row[i];
         }
       }
     };

@@ -110,6 +110,14 @@ concept ChunkingBatching = requires(const B b, const request& r, std::uint32_t r
   noexcept->std::same_as<std::uint32_t>;
 };
 
+/// `cost(begin, count)`: what `count` tokens of one sequence from position `begin` on take of shape::tokens; at least
+/// `count`, and no less for more tokens. Without it a token takes 1 wherever it stands.
+template <class B>
+concept CostingBatching = requires(const B b, std::uint32_t begin, std::uint32_t count) {
+  { b.cost(begin, count) }
+  noexcept->std::same_as<std::uint64_t>;
+};
+
 // Hooks any axis may add.
 
 /// `horizon()`: steps ahead for which load::growth is summed.
@@ -148,6 +156,7 @@ consteval bool batching_hooks_well_formed() {
   return (ChunkingBatching<B> || !(
                                      requires(B b, const request& r) { b.chunk(r, 1u, 1u); } ||
                                      requires(B b, const request& r) { b.chunk(r, 1u); })) &&
+         (CostingBatching<B> || !requires(B b) { b.cost(1u, 1u); }) &&
          (Admission<B> || !requires(B b, const request& r, const load& l) { b.judge(r, 1u, l); });
 }
 template <class A>

@@ -21,15 +21,17 @@ class draft {
     entries_.clear();
     owners_.clear();
     tokens_ = prompts_ = 0;
+    cost_ = 0;
     ++number_;
   }
-  void add(std::uint32_t s, slot& x, std::uint32_t count) {
+  void add(std::uint32_t s, slot& x, std::uint32_t count, std::uint64_t cost) {
     const bool decode = x.decoding();
     entries_.push_back(
         {x.r.id, x.r.so_far.computed, count, decode ? phase::decode : phase::prefill, count == x.left()});
-    owners_.push_back({s, x.ticket});
+    owners_.push_back({s, x.ticket, cost});
     x.planned_in = number_;
     tokens_ += count;
+    cost_ += cost;
     prompts_ += !decode;
   }
   void drop(std::uint32_t s, slot& x) {
@@ -37,6 +39,7 @@ class draft {
     const auto at = std::find_if(owners_.begin(), owners_.end(), [s](const planned& p) { return p.slot == s; });
     const auto entry = entries_.begin() + (at - owners_.begin());
     tokens_ -= entry->count;
+    cost_ -= at->cost;
     prompts_ -= entry->phase == phase::prefill;
     owners_.erase(at);
     entries_.erase(entry);
@@ -45,6 +48,7 @@ class draft {
 
   bool empty() const noexcept { return entries_.empty(); }
   std::uint32_t tokens() const noexcept { return tokens_; }
+  std::uint64_t cost() const noexcept { return cost_; }        ///< of all entries; at least their tokens
   std::uint32_t prompts() const noexcept { return prompts_; }  ///< entries with prompt tokens
   std::uint64_t number() const noexcept { return number_; }
   const std::vector<entry>& entries() const noexcept { return entries_; }
@@ -54,6 +58,7 @@ class draft {
   std::vector<entry> entries_;
   std::vector<planned> owners_;
   std::uint64_t number_ = 0;
+  std::uint64_t cost_ = 0;
   std::uint32_t tokens_ = 0, prompts_ = 0;
 };
 

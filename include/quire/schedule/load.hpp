@@ -25,7 +25,8 @@ struct load {
   constexpr std::uint64_t used() const noexcept { return capacity - free; }
 };
 
-/// What a step may hold. No batching passes `tokens`, except that decodes are never left out for it.
+/// What a step may hold. No batching passes `tokens`, except that decodes are never left out for it. A batching that
+/// counts by cost (CostingBatching) counts in tokens at the beginning of a sequence.
 struct shape {
   static constexpr std::uint32_t unlimited = 0xffffffffu;
   std::uint32_t tokens = unlimited;      ///< of the step; 1 and more

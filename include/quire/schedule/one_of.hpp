@@ -101,6 +101,12 @@ class one_of {
       else return room;
     });
   }
+  std::uint64_t cost(std::uint32_t begin, std::uint32_t count) const noexcept requires(CostingBatching<Ms> || ...) {
+    return visit([&](const auto& m) -> std::uint64_t {
+      if constexpr (requires { m.cost(begin, count); }) return m.cost(begin, count);
+      else return count;
+    });
+  }
   verdict judge(const request& r, std::uint64_t need, const load& l) const noexcept requires(Admission<Ms> || ...) {
     return visit([&](const auto& m) -> verdict {
       if constexpr (requires { m.judge(r, need, l); }) return m.judge(r, need, l);

@@ -41,11 +41,13 @@ class planner {
     who.unpark();
     who.sort();
     measure(now);
+    // Room that a decode waited for in vain is its own before prompts come in and take it again.
+    decodes_first_ = std::exchange(starved_, false) || !shape_.prompts_first;
     if constexpr (YieldingOrder<decltype(policy.order)>)
       if (give_way()) who.sort(), measure(now);
-    if (!shape_.prompts_first) decodes();
+    if (decodes_first_) decodes();
     if (shape_.mixed || work.empty()) prompts();
-    if (work.empty() || (shape_.prompts_first && shape_.mixed)) decodes();  // also what was swapped in just now
+    if (work.empty() || (!decodes_first_ && shape_.mixed)) decodes();  // also what was swapped in just now
     if (work.empty() && short_ && !stuck_) admissions();  // pages were taken from all that could have run
     return work.empty() ? idleness() : outcome::step;
   }
@@ -78,12 +80,18 @@ class planner {
              .waiting = who.waiting(),
              .capacity = hold.capacity(),
              .prompts_last = prompts_last_};
+    decode_cost_ = 0;
     for (const std::uint32_t s : who.running()) {
       slot& x = who[s];
       hold.poll(x);
       if (!x.runnable()) continue;
-      if (x.decoding()) ++load_.decodes, load_.decode_context += x.r.so_far.computed;
-      else ++load_.prefills;
+      if (!x.decoding()) {
+        ++load_.prefills;
+        continue;
+      }
+      ++load_.decodes;
+      load_.decode_context += x.r.so_far.computed;
+      decode_cost_ += cost(x.r.so_far.computed, 1);
     }
     load_.free = hold.free();
     shape_ = policy.batching.shape(load_);
@@ -117,15 +125,31 @@ class planner {
     return v;
   }
 
-  /// Tokens that prompts may still take.
+  /// What `count` tokens from position `begin` on take of the budget.
+  std::uint64_t cost(std::uint32_t begin, std::uint32_t count) const noexcept {
+    if constexpr (CostingBatching<batching_type>) return policy.batching.cost(begin, count);
+    else return count;
+  }
+  /// Of the budget, what prompts may still take.
   std::uint32_t room() const noexcept {
-    const std::uint32_t ahead = shape_.prompts_first && shape_.mixed ? load_.decodes : 0;
-    const std::uint64_t taken = std::uint64_t{work.tokens()} + ahead;
+    const std::uint64_t taken = work.cost() + (!decodes_first_ && shape_.mixed ? decode_cost_ : 0);
     return taken < shape_.tokens ? shape_.tokens - static_cast<std::uint32_t>(taken) : 0;
+  }
+  /// How many of `left` tokens from position `begin` on the rest of the budget pays for. One where it pays for a part of
+  /// one only, so that a prompt goes on however deep it is.
+  std::uint32_t affordable(std::uint32_t begin, std::uint32_t left) const noexcept {
+    const std::uint32_t budget = room(), most = std::min(budget, left);
+    if (cost(begin, most) <= budget) return most;
+    std::uint32_t least = 1, beyond = most;  // least <= answer < beyond, but for an answer of one
+    while (beyond - least > 1) {
+      const std::uint32_t middle = least + (beyond - least) / 2;
+      (cost(begin, middle) <= budget ? least : beyond) = middle;
+    }
+    return least;
   }
   /// How much of `left` prompt tokens to compute in this step; 0: the prompt waits.
   std::uint32_t portion(const request& r, std::uint32_t left) const noexcept {
-    const std::uint32_t most = std::min(room(), left);
+    const std::uint32_t most = affordable(r.so_far.computed, left);
     if (shape_.whole) return most == left || (left > shape_.tokens && work.prompts() == 0) ? most : 0;
     const std::uint32_t cut = std::min(most, shape_.per_prompt);
     if constexpr (ChunkingBatching<batching_type>)
@@ -219,7 +243,8 @@ class planner {
       if (x.runnable() && x.decoding()) {
         const found f = obtain(s, std::uint64_t{x.r.so_far.computed} + 1);
         if (f == found::gone) continue;  // the next one stands at i now
-        if (f == found::room) work.add(s, x, 1);
+        if (f == found::room) add(s, x, 1);
+        else starved_ = true;
       }
       ++i;
     }
@@ -233,7 +258,7 @@ class planner {
         if (count == 0) return;  // a whole prompt that waits for its turn is not passed
         const found f = obtain(s, std::uint64_t{x.r.so_far.computed} + count);
         if (f == found::gone) continue;
-        if (f == found::room) work.add(s, x, count);
+        if (f == found::room) add(s, x, count);
       }
       ++i;
     }
@@ -250,13 +275,16 @@ class planner {
       if (f == found::gone || x.arriving || (x.decoding() && !shape_.mixed)) continue;
       const std::uint32_t count = portion(x.r, x.left());
       if (count == 0) return;  // the hint promised more than there was
-      work.add(s, x, count);
+      add(s, x, count);
     }
   }
+  void add(std::uint32_t s, slot& x, std::uint32_t count) { work.add(s, x, count, cost(x.r.so_far.computed, count)); }
 
   load load_{};
   shape shape_{};
+  std::uint64_t decode_cost_ = 0;  ///< of all decodes that memory permits
   bool prompts_last_ = false;
+  bool decodes_first_ = true, starved_ = false;  ///< starved: a decode found no room, but some is on its way
   bool short_ = false, stuck_ = false;  ///< some memory was missing; and there is nobody left to take it from
 };
 

@@ -31,6 +31,7 @@ struct slot {
 struct planned {
   std::uint32_t slot = 0;
   std::uint64_t ticket = 0;
+  std::uint64_t cost = 0;  ///< of the entry, in what the batching counts in
 };
 
 }  // namespace quire::inline v0::schedule::detail

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "../kv/prefix_cache.hpp"
+#include "../kv/swap_files.hpp"
 #include "../kv/swap_memory.hpp"
 #include "../kv/swapper.hpp"
 #include "../tier/copy_thread.hpp"
@@ -20,6 +23,7 @@ struct kept_options {
   std::uint64_t space = 0;         ///< kv::prefix_space: what makes equal tokens mean equal bytes
   std::uint32_t away = 0;          ///< sequences of full length that fit the host; 0: none is swapped
   bool reuse = true;               ///< keep host copies of what came back (FastSwitch); false: copy all of it again next time
+  std::string spill{};             ///< folder whose files stand in for the host's memory; empty: they don't
   tier::transfer_options transfers{};
 };
 
@@ -37,7 +41,8 @@ struct prefix_cache_of<L, true> {
 /// A kv::store with a prefix cache and a host tier where its layout and the options allow: what an engine serves from. Handles
 /// stay the same while sequences come and go; kernels and models want `sequence(handle)`. Rows that are lost on their way back
 /// (a failed copy) shorten the sequence, to nothing where its layout can't keep a part. The store and the link outlive it.
-/// One thread at a time. throws (constructor): std::bad_alloc, std::system_error. test: tests/serve/kept_store.cpp
+/// One thread at a time. throws (constructor): std::bad_alloc, std::system_error, std::runtime_error (a spill file that can't be
+/// opened, or is none). test: tests/serve/kept_store.cpp
 template <kv::Layout L, tier::Link K = tier::copy_thread>
 class kept_store {
  public:
@@ -54,8 +59,9 @@ class kept_store {
     if (o.away == 0) return;
     kv::mirror_options<L> mirrors = kv::mirrors_for(pages.layout(), o.away, pages.options().max_tokens);
     mirrors.mirrors = static_cast<std::uint32_t>(seats_.size()) * 2;  // one that is closed stays until its copies end
-    host_.emplace(pages, mirrors);
-    link_ = link(host_->pools());
+    if (o.spill.empty()) host_.emplace(pages, mirrors);
+    else open_files(mirrors, o.spill);
+    link_ = link(host_ ? host_->pools() : files_->pools());
     swap_.emplace(pages, *link_, mirrors, kv::swapper_options{.transfers = o.transfers, .reuse = o.reuse});
   }
   kept_store(store_type& pages, const kept_options& o = {}) requires std::same_as<K, tier::copy_thread>
@@ -69,6 +75,8 @@ class kept_store {
   kv::prefix_counters prefix_counts() const noexcept {
     return either([](const auto& c) { return c.counters(); }, [] { return kv::prefix_counters{}; });
   }
+  /// What an earlier run left in the spill files, if there are any.
+  tier::spill_found spill_found() const noexcept { return files_ ? files_->found() : tier::spill_found::nothing; }
   kv::swap_counts swap_counts() const noexcept { return swap_ ? swap_->counts() : kv::swap_counts{}; }
 
   // SequenceStore and what goes beyond it: see serve/store.hpp
@@ -228,6 +236,11 @@ class kept_store {
       if (cache_) return with(*cache_);
     return without();
   }
+  void open_files(const kv::mirror_options<L>& mirrors, const std::string& folder) {
+    files_.emplace(*store_, mirrors);
+    std::string path;
+    if (const status s = files_->open(folder, path); !s) throw std::runtime_error("spill file " + path + ": " + describe(s));
+  }
   template <class Make>
   status seat_for(std::uint32_t& h, Make&& make) noexcept {
     const auto free = std::find_if(seats_.begin(), seats_.end(), [](const seat& s) { return s.where == place::closed; });
@@ -258,7 +271,8 @@ class kept_store {
   store_type* store_;
   std::uint64_t space_;
   std::vector<seat> seats_;
-  std::optional<kv::swap_memory> host_;
+  std::optional<kv::swap_memory> host_;  ///< one of these two, if any
+  std::optional<kv::swap_files> files_;
   std::unique_ptr<K> link_;
   std::optional<kv::swapper<L, K>> swap_;
   [[no_unique_address]] typename detail::prefix_cache_of<L, shares>::type cache_;

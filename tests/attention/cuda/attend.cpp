@@ -140,7 +140,7 @@ TEST_CASE("cuda: a prefix is folded once for all who share it, and changes no bi
     const auto alone = run<cuda::attend<L, 64, narrow()>>(s, cache, apart);
     CHECK(worst(s, alone) < 0.15);
     attention::cohort_plan cohorts(7);
-    cohorts.find(s.store().view(), s.spans(), wide() / 3);
+    cohorts.find(s.store().view(), s.spans(), wide() / 3, 2);
     REQUIRE_FALSE(cohorts.cohorts().empty());
     any_plan together(s, narrow(), &cohorts);
     for (std::uint32_t workers : {1u, 2u, 5u, 64u}) {

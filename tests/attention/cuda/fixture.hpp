@@ -166,7 +166,7 @@ class device_cache {
     for (std::uint32_t g = 0; g < layout.groups(); ++g) {
       const std::size_t bytes = store.options().pages[g] * kv::page_bytes(layout, g);
       pools_.emplace_back(std::max<std::size_t>(bytes, 64), "pages");
-      pools_.back().upload({view_.base[g], bytes});
+      pools_.back().upload(std::span<const std::byte>(view_.base[g], bytes));
       view_.base[g] = pools_.back().data();
     }
     for (record& r : records) {
@@ -174,16 +174,16 @@ class device_cache {
         if (r.pages[g] == nullptr) continue;
         const std::uint32_t tiles = tiles_touched(store.options().max_tokens);
         tables_.emplace_back(tiles, "page table");
-        tables_.back().upload({r.pages[g], tiles});
+        tables_.back().upload(std::span<const std::uint32_t>(r.pages[g], tiles));
         r.pages[g] = tables_.back().data();
       }
       if (r.tail == nullptr) continue;
       tails_.emplace_back(kv::tail_bytes(layout), "tail");
-      tails_.back().upload({r.tail, kv::tail_bytes(layout)});
+      tails_.back().upload(std::span<const std::byte>(r.tail, kv::tail_bytes(layout)));
       r.tail = tails_.back().data();
     }
     if constexpr (requires { layout.slots(); }) {
-      slots_ = device_array<kv::head_slot>({layout.slots(), layout.extent().heads()}, "head slots");
+      slots_ = device_array<kv::head_slot>(std::span<const kv::head_slot>(layout.slots(), layout.extent().heads()), "head slots");
       view_.layout = layout.with_slots(slots_.data());
     }
     records_ = device_array<record>(count, "sequences");

@@ -23,12 +23,12 @@ struct owned_plan {
   std::span<std::byte> memory() { return {reinterpret_cast<std::byte*>(words.data()), words.size() * 8}; }
 };
 
-template <kv::Layout L, Policy P, class Shared = nothing_shared>
-owned_plan make(const L& layout, const problem& p, std::span<const query_span> spans, const P& policy, plan_shape asked, const Shared& shared = {}) {
+template <kv::Layout L, Policy P>
+owned_plan make(const L& layout, const problem& p, std::span<const query_span> spans, const P& policy, plan_shape asked, const cohort_plan* cohorts = nullptr) {
   owned_plan out;
-  const plan_room room = plan_needs(layout, p, 0, spans, policy, asked, shared);
+  const plan_room room = plan_needs(layout, p, 0, spans, policy, asked, cohorts);
   out.words.resize(plan_bytes(room) / 8 + 1);
-  const status made = plan_step(layout, p, 0, spans, policy, asked, room, out.memory(), out.view, shared);
+  const status made = plan_step(layout, p, 0, spans, policy, asked, room, out.memory(), out.view, cohorts);
   REQUIRE(made);
   return out;
 }
@@ -79,17 +79,17 @@ void check_view(const plan_view& p) {
       if (!whole) REQUIRE(split_slot(p, w, i) == (mine.begin != 0 ? 0 : 1));
       // The share's subtrees are aligned, lie inside what it folds, and go on the merged stack in order.
       nodes stack;
-      stack.next = mine.begin == 0 ? 0 : item.pieces.piece(static_cast<std::uint32_t>(mine.begin));
-      const auto fold_prefix = [&](nodes& n) {
-        for (std::uint32_t k = 0; k < item.prefix; ++k) n.fold(k);
-      };
-      if (mine.begin == 0) fold_prefix(stack), fold_prefix(alone[i]);
+      const std::uint32_t first = mine.begin == 0 && item.prefix == 0 ? 0 : item.pieces.piece(static_cast<std::uint32_t>(mine.begin));
+      stack.next = first;
+      if (mine.begin == 0)  // the prefix is one more part, to the left of all
+        for (nodes* n : {&alone[i], &merged[i]})
+          for (std::uint32_t k = 0; k < item.prefix; ++k) n->fold(k);
       for (std::uint64_t k = mine.begin; k < mine.end; ++k) {
         stack.fold(item.pieces.piece(static_cast<std::uint32_t>(k)));
         alone[i].fold(item.pieces.piece(static_cast<std::uint32_t>(k)));
       }
       depth = std::max(depth, stack.most);
-      const std::uint64_t first = mine.begin == 0 ? 0 : item.pieces.piece(static_cast<std::uint32_t>(mine.begin)), last = item.pieces.piece(static_cast<std::uint32_t>(mine.end - 1));
+      const std::uint64_t last = item.pieces.piece(static_cast<std::uint32_t>(mine.end - 1));
       for (const auto& [node, empty] : stack.on) {
         REQUIRE(node.pieces().begin >= first);
         REQUIRE(node.pieces().end <= last + 1);
@@ -122,12 +122,50 @@ std::vector<query_span> ragged(std::mt19937& random, std::uint32_t most) {
   return spans;
 }
 
+/// Cohorts of spans whose page tables begin alike.
+struct shared_prefixes {
+  cohort_plan cohorts{16};
+  shared_prefixes(const kv::paged<kv::raw_bf16>& layout, std::span<const query_span> spans, std::mt19937& random, std::uint32_t members) {
+    using view = kv::store_view<kv::paged<kv::raw_bf16>>;
+    std::vector<std::vector<std::uint32_t>> tables(spans.size());
+    std::vector<view::record> records(spans.size());
+    std::uint32_t page = 1u << 16;
+    for (std::uint32_t s = 0; s < spans.size(); ++s) {
+      const std::uint32_t alike = below(random, 1 + tiles_filled(spans[s].first));
+      for (std::uint32_t t = 0; t < tiles_touched(spans[s].first + 1); ++t) tables[s].push_back(t < alike ? t : page++);
+      records[s].pages[0] = tables[s].data(), records[s].length = spans[s].first;
+    }
+    cohorts.find(view{.layout = layout, .sequences = records.data()}, spans, members);
+  }
+};
+
+/// Every prefix is tied to the items that go on from it, and they to it.
+void check_members(const plan_view& p, const cohort_plan& cohorts, std::uint32_t heads) {
+  REQUIRE(p.prefix_items == cohorts.cohorts().size() * heads);
+  std::uint32_t members = 0, tied = 0;
+  for (std::uint32_t i = 0; i < p.prefix_items; ++i) {
+    const plan_item& prefix = p.items[i];
+    REQUIRE(prefix.link == members);
+    members += prefix.count;
+    for (std::uint32_t m = 0; m < prefix.count; ++m) {
+      const plan_member& member = p.members[prefix.link + m];
+      const plan_item& item = p.items[member.item];
+      REQUIRE((item.span == member.span && item.head == prefix.head && item.prefix == prefix.pieces.end && item.link == i && item.ordinal == m));
+      REQUIRE(cohorts.pieces(member.span) == prefix.pieces.end);
+    }
+  }
+  REQUIRE(members == p.member_count);
+  for (std::uint32_t i = p.prefix_items; i < p.item_count; ++i) tied += p.items[i].prefix != 0;
+  REQUIRE(tied == members);
+}
+
 template <Policy P>
 void check_policy(const P& policy) {
   std::mt19937 random(7);
   const extents e{1, 3, 64};
   const std::uint8_t keep[] = {1, 0, 0};
   const kv::head_classes classes(e, keep);
+  std::uint32_t prefixes = 0;
   for (int round = 0; round < 120; ++round) {
     const std::uint32_t group = 1 + below(random, 8);
     const problem p{.q_heads = 3 * group, .kv_heads = 3};
@@ -137,9 +175,13 @@ void check_policy(const P& policy) {
     check_view(make(kv::paged<kv::raw_bf16>(e), p, spans, policy, asked).view);
     const std::uint32_t sinks = below(random, 3) == 0 ? 0 : below(random, 3000), window = 1 + below(random, 5000);
     check_view(make(kv::head_split<kv::raw_bf16>(e, classes, {.sinks = sinks, .window = window}), p, spans, policy, asked).view);
-    const auto cohort = [&](std::uint32_t s) { return spans[s].count == 1 ? spans[s].first / piece_tokens / 2 : 0; };
-    check_view(make(kv::paged<kv::raw_bf16>(e), p, spans, policy, asked, cohort).view);
+    const shared_prefixes shared(kv::paged<kv::raw_bf16>(e), spans, random, std::max(1u, 64 / group));
+    const owned_plan together = make(kv::paged<kv::raw_bf16>(e), p, spans, policy, asked, &shared.cohorts);
+    check_view(together.view);
+    check_members(together.view, shared.cohorts, 3);
+    prefixes += together.view.prefix_items;
   }
+  CHECK(prefixes > 20);
 }
 
 const kv::paged<kv::raw_bf16> three({1, 3, 64});
@@ -148,8 +190,8 @@ const kv::paged<kv::raw_bf16> three({1, 3, 64});
 
 TEST_CASE("every policy deals every piece once, in whole subtrees of the one tree") {
   SECTION("lean") { check_policy(lean_split{}); }
-  SECTION("lean, two pieces at least") { check_policy(lean_split{{.least = 2}}); }
-  SECTION("lean, three pieces at least") { check_policy(lean_split{{.least = 3}}); }
+  SECTION("lean, two pieces at least") { check_policy(lean_split{{}, 2}); }
+  SECTION("lean, cut at every third piece") { check_policy(lean_split{{.grain = 3}}); }
   SECTION("no split") { check_policy(no_split{}); }
   SECTION("fixed split") { check_policy(fixed_split{{}, 7}); }
   SECTION("heuristic") { check_policy(heuristic_split{}); }

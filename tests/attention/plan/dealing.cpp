@@ -31,7 +31,7 @@ TEST_CASE("every piece is dealt once, in order, whatever the number of workers")
   std::mt19937 random(1);
   for (int round = 0; round < 2000; ++round) {
     const auto items = random_items(random, round % 2 ? 9 : 400);
-    const lean d{.costs = {below(random, 100), below(random, 9), 1 + below(random, 60), below(random, 9)}, .least = 1 + below(random, 5)};
+    const lean d{.costs = {below(random, 100), below(random, 9), 1 + below(random, 60), below(random, 9)}, .grain = 1 + below(random, 5)};
     const std::uint32_t workers = 1 + below(random, round % 3 ? 8 : 900);
     const std::uint64_t total = total_of(d, items);
     std::vector<std::uint64_t> next(items.size(), 0);
@@ -49,7 +49,8 @@ TEST_CASE("every piece is dealt once, in order, whatever the number of workers")
         next[i] = here.end;
         REQUIRE(here.end <= items[i].pieces);
         REQUIRE((here.begin == 0) == (before >= mine.begin));
-        REQUIRE(here.size() >= std::min(d.least, items[i].pieces));
+        REQUIRE(here.size() >= std::min(d.grain, items[i].pieces));
+        REQUIRE(here.begin % d.grain == 0);
         cut_items += here.size() != items[i].pieces;
       }
       REQUIRE(cut_items <= 2);
@@ -62,11 +63,11 @@ TEST_CASE("no worker has more than its stretch, one grain and one start") {
   std::mt19937 random(2);
   for (int round = 0; round < 500; ++round) {
     const auto items = random_items(random, 300);
-    const lean d{.least = 1 + below(random, 3)};
+    const lean d{.grain = 1 + below(random, 3)};
     const std::uint32_t workers = 1 + below(random, 40);
     const std::uint64_t total = total_of(d, items);
     std::uint64_t most_grain = 0, most_start = 0;
-    for (const item_load& i : items) most_grain = std::max(most_grain, (2 * d.least - 1) * d.costs.piece_of(i.rows)), most_start = std::max(most_start, d.costs.start_of(i.rows));
+    for (const item_load& i : items) most_grain = std::max(most_grain, (2 * d.grain - 1) * d.costs.piece_of(i.rows)), most_start = std::max(most_start, d.costs.start_of(i.rows));
     for (std::uint32_t w = 0; w < workers; ++w) {
       const range mine = deal(total, workers, w);
       std::uint64_t before = 0, cost = 0;
@@ -98,7 +99,7 @@ TEST_CASE("a block of many rows weighs as much as the decodes beside it") {
 }
 
 TEST_CASE("pieces begin after the start cost, and short items are one share") {
-  const lean d{.costs = {.start = 10, .start_row = 0, .piece = 4, .piece_row = 0}, .least = 2};
+  const lean d{.costs = {.start = 10, .start_row = 0, .piece = 4, .piece_row = 0}, .grain = 2};
   const item_load five{5, 1};
   CHECK(d.length(five) == 30);
   CHECK(d.piece_at(five, 0) == 0);

@@ -61,6 +61,7 @@ TEST_CASE("FlashAttention's heuristic") {
 TEST_CASE("lean starts no worker without its pieces") {
   CHECK(lean_split{}.workers({.pieces = 5}, 500, 8) == 5);
   CHECK(lean_split{}.workers({.pieces = 50}, 5000, 8) == 8);
-  CHECK(lean_split{{.least = 2}}.workers({.pieces = 9}, 900, 8) == 5);
+  CHECK(lean_split{{}, 2}.workers({.pieces = 9}, 900, 8) == 4);
+  CHECK(lean_split{{}, 2}.workers({.pieces = 1}, 900, 8) == 1);
   CHECK(lean_split{}.workers({}, 0, 8) == 0);
 }

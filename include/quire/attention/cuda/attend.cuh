@@ -40,10 +40,12 @@ struct attend {
   /// Scratch of one launch; arrivals are 4 bytes an item beside it.
   static constexpr std::size_t scratch_bytes(const plan_view& p) noexcept { return scratch_map::states(p) * worker::state_bytes; }
 
-  /// fails: unsupported_shape (also a plan with prefixes for a kernel without), device.
+  /// fails: unsupported_shape (also a plan with prefixes for a kernel without, or where logits depend on a member's own position), device.
   static status launch(const call& c, device::stream on) noexcept {
     if (const status s = supports(c.shape); !s) return s;
     if (PrefixRows == 0 && c.plan.prefix_items != 0) return {errc::unsupported_shape, "prefixes of a plan for a kernel without PrefixRows", c.plan.prefix_items, 0, 0};
+    if (c.plan.prefix_items != 0 && (c.shape.alibi != nullptr || c.shape.window != kv::visibility::everything))
+      return {errc::unsupported_shape, "prefixes of a plan beside ALiBi or the model's window", c.plan.prefix_items, 0, 0};
     if (c.plan.item_count == 0) return {};
     return device::launch(&fold_kernel<block, prefix_block, Tuning.blocks, call>, {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}, on, c);
   }

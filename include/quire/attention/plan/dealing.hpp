@@ -47,18 +47,18 @@ QUIRE_HD constexpr range share_of(const D& d, item_load i, std::uint64_t before,
 }
 
 /// Stretches of equal cost, whatever items they cut: stream-K from true lengths with a start cost for each item. A worker ends at
-/// most one piece and one start past its stretch. A share of a cut item has `least` pieces or more.
+/// most one grain and one start past its stretch. Items are cut at multiples of `grain` pieces; their last grain takes the rest.
 /// from: LeanAttention (arXiv:2405.10480), FlashMLA's payload rule; test: tests/attention/plan/dealing.cpp
 struct lean {
   fold_costs costs{};
-  std::uint32_t least = 1;
+  std::uint32_t grain = 1;
 
   QUIRE_HD constexpr std::uint64_t length(item_load i) const noexcept { return i.pieces == 0 ? 0 : costs.start_of(i.rows) + i.pieces * costs.piece_of(i.rows); }
   QUIRE_HD constexpr std::uint32_t piece_at(item_load i, std::uint64_t at) const noexcept {
     if (at == 0 || i.pieces == 0) return 0;
-    const std::uint64_t grain = least * costs.piece_of(i.rows), second = costs.start_of(i.rows) + grain;  // the start is paid before the first piece
-    const std::uint64_t n = at <= second ? 1 : 1 + (at - second + grain - 1) / grain;
-    return n < i.pieces / least ? static_cast<std::uint32_t>(n) * least : i.pieces;  // the last grain takes the rest
+    const std::uint64_t one = grain * costs.piece_of(i.rows), second = costs.start_of(i.rows) + one;  // the start is paid before the first piece
+    const std::uint64_t n = at <= second ? 1 : 1 + (at - second + one - 1) / one;
+    return n < i.pieces / grain ? static_cast<std::uint32_t>(n) * grain : i.pieces;
   }
 };
 static_assert(Dealing<lean>);

@@ -35,12 +35,15 @@ concept Policy = std::is_trivially_copyable_v<P> && requires(const P p, step_tot
   { p.workers(t, length, units) } noexcept -> std::same_as<std::uint32_t>;
 };
 
-/// Equal cost for every worker that runs; the default. Workers are fewer where they would not get `least` pieces each.
+/// Equal cost for every worker that runs; the default. Workers are fewer where they would not get `least` pieces each: below that,
+/// writing and merging states costs more than another worker saves (LeanAttention: two tiles of 128 tokens, one piece of ours).
 struct lean_split : lean {
+  std::uint32_t least = 1;
+
   QUIRE_HD constexpr lean dealing(step_totals, std::uint32_t) const noexcept { return *this; }
   QUIRE_HD constexpr std::uint32_t workers(step_totals t, std::uint64_t, std::uint32_t units) const noexcept {
-    const std::uint64_t most = (t.pieces + least - 1) / least;
-    return most < units ? static_cast<std::uint32_t>(most) : units;
+    const std::uint64_t most = t.pieces / least;
+    return t.pieces == 0 ? 0 : most == 0 ? 1 : most < units ? static_cast<std::uint32_t>(most) : units;
   }
 };
 static_assert(Policy<lean_split>);
