@@ -65,6 +65,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--victim", o.policy.victim, "Who loses its pages to a full cache: newest (default), lowest-priority, least-lost-work")->type_name("NAME");
   c.add_option("--preemption", o.policy.preemption, "What becomes of them: recompute (default), swap, cheaper (the latter two with --swap)")->type_name("NAME");
   c.add_option("--tau", o.policy.tau, "Tokens of a step: what bounds the time between two tokens of a text (default: 256)")->check(whole(1, 4096))->type_name("N");
+  c.add_option("--even-depth", o.policy.even_depth, "With --batching chunked: position at which a token's attention costs as much as all else of it, as 'quire-lm schedule stalls' shows; late chunks of a long prompt then shrink (default: none)")->check(whole(1, most))->type_name("N");
   c.add_option("--ageing", o.policy.ageing, "Seconds of waiting that a level of priority is worth (default: 10)")->check(real("0 to 1e9", 0, 1e9, false))->type_name("S");
   c.add_option("--prefill-rate", o.policy.prefill_rate, "With --admission deadline: prompt tokens a second, of one text")->check(real("above 0 to 1e9", 0, 1e9, true))->type_name("R");
   c.add_option("--decode-rate", o.policy.decode_rate, "With --admission deadline: generated tokens a second, of one text")->check(real("above 0 to 1e9", 0, 1e9, true))->type_name("R");

@@ -43,6 +43,7 @@ using serving_policy = quire::schedule::policy<axes::any_order, axes::any_batchi
 struct policy_names {
   std::string order = "fcfs", batching = "chunked", admission = "when-it-fits", victim = "newest", preemption = "recompute";
   std::uint32_t tau = 256;           ///< tokens of a step
+  std::uint32_t even_depth = 0;      ///< position at which a row's attention costs as much as the rest of it; 0: rows cost the same
   double ageing = 10;                ///< seconds of waiting that a level of priority is worth
   bool preempt_for_priority = false; ///< running texts give way to more urgent waiting ones
   double prefill_rate = 0, decode_rate = 0;            ///< tokens a second, of one text: what a deadline is judged by
@@ -72,7 +73,7 @@ inline constexpr named<axes::any_order> orders[] = {
     {"fair", [](const policy_names& n) -> axes::any_order { return axes::order::fair({.weights = n.weights}); }},
     {"fair-priority", [](const policy_names& n) -> axes::any_order { return axes::order::fair_priority({.weights = n.weights}, n.preempt_for_priority); }}};
 inline constexpr named<axes::any_batching> batchings[] = {
-    {"chunked", [](const policy_names& n) -> axes::any_batching { return axes::batching::chunked{.tau = n.tau}; }},
+    {"chunked", [](const policy_names& n) -> axes::any_batching { return axes::batching::chunked{.tau = n.tau, .even_depth = n.even_depth, .end_at = n.even_depth != 0 ? quire::tile_tokens : 1}; }},
     {"chunked-apart", [](const policy_names& n) -> axes::any_batching { return axes::batching::chunked_apart{.tau = n.tau}; }},
     {"prefill-first", [](const policy_names& n) -> axes::any_batching { return axes::batching::prefill_first{.max_batched = n.tau}; }},
     {"whole", [](const policy_names& n) -> axes::any_batching { return axes::batching::whole{.max_tokens = n.tau}; }},

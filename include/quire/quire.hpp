@@ -12,6 +12,7 @@
 #include "attention/problem.hpp"
 #include "attention/reference.hpp"
 #include "attention/sink.hpp"
+#include "attention/subtree_walk.hpp"
 #include "calibrate/gate_samples.hpp"
 #include "calibrate/gates.hpp"
 #include "calibrate/head_table.hpp"

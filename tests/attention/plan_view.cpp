@@ -49,9 +49,10 @@ TEST_CASE("a plan can be copied as bytes and read where it was copied to") {
     plan_item items[2] = {item(4), item(2)};
     plan_cut cuts[3] = {{0, 0}, {0, 3}, {2, 0}};
     query_span spans[1] = {{7, 8, 1, 9}};
+    plan_member members[1] = {{5, 6}};
   };
   std::vector<block> from(1), to(1);
-  const plan_view here{from[0].items, from[0].cuts, from[0].spans, 2, 1, 2, 2, 3, 4};
+  const plan_view here{.items = from[0].items, .cuts = from[0].cuts, .spans = from[0].spans, .members = from[0].members, .item_count = 2, .span_count = 1, .workers = 2, .slots = 2, .merge_depth = 4};
   std::memcpy(to.data(), from.data(), sizeof(block));
   from[0] = {};
   const plan_view there = moved(here, reinterpret_cast<const std::byte*>(from.data()), reinterpret_cast<const std::byte*>(to.data()));
@@ -59,5 +60,6 @@ TEST_CASE("a plan can be copied as bytes and read where it was copied to") {
   CHECK(pieces_of(there, 0, 0) == range{0, 3});
   CHECK(pieces_of(there, 1, 1) == range{0, 2});
   CHECK(there.spans[0].sequence == 7);
+  CHECK(there.members[0] == plan_member{5, 6});
   CHECK(there.merge_depth == 4);
 }

@@ -564,3 +564,82 @@ TEST_CASE("tiles attach to empty sequences alone, as many as a sequence may have
   CHECK(store.free_pages(0) == 6);
   CHECK(store.check());
 }
+
+TEST_CASE("a state block begins as new, is copied by a fork and counts commits") {
+  using layout_type = kv::head_split<int4, kv::raw_bf16, kv::remainder::mean_token>;
+  const kv::head_classes classes({1, 2, 8}, std::vector<std::uint8_t>{1, 0});
+  const layout_type layout({1, 2, 8}, classes, kv::retain::sinks_window{64, 100});
+  kv::store store(layout, kv::pages_for(layout, 3, 1000));
+  const auto bytes = [&](std::uint32_t s) {
+    const kv::state_block b = store.state(s);
+    return std::vector<std::byte>(b.data, b.data + b.bytes);
+  };
+  std::uint32_t a = 0, b = 0, c = 0;
+  REQUIRE(store.open(a));
+  const auto as_new = bytes(a);
+  REQUIRE(as_new.size() > 16);
+  CHECK(store.state(a).steps == 0);
+  for (const std::uint32_t n : {10u, 60u, 200u}) {
+    REQUIRE(store.reserve(a, n));
+    REQUIRE(store.commit(a, n));
+  }
+  REQUIRE(store.commit(a, 0));  // none
+  CHECK(store.state(a).steps == 3);
+  std::fill_n(store.state(a).data, as_new.size(), std::byte{0x5a});
+  REQUIRE(store.fork(a, b));
+  CHECK(bytes(b) == bytes(a));
+  CHECK(store.state(b).steps == 3);
+  store.state(b).data[0] = std::byte{1};
+  CHECK(bytes(a)[0] == std::byte{0x5a});  // its own
+  const kv::sequence_mark mark = store.mark(a);
+  store.close(a);
+  store.close(b);
+  REQUIRE(store.open(c));
+  CHECK(bytes(c) == as_new);
+  CHECK(store.state(c).steps == 0);
+  REQUIRE(store.adopt(mark, a));
+  CHECK(store.state(a).steps == 3);
+  CHECK(store.mark(a).steps == 3);
+}
+
+TEST_CASE("a tail is cleared before it is another sequence's") {
+  const kv::paged<int4> layout({1, 1, 8});
+  kv::store store(layout, kv::pages_for(layout, 1, 200));
+  std::uint32_t s = 0;
+  const auto tail = [&] { return std::span(store.view().sequences[s].tail, kv::tail_bytes(layout)); };
+  for (int round = 0; round < 2; ++round) {
+    REQUIRE(store.open(s));
+    REQUIRE(store.reserve(s, 70));
+    CHECK(std::all_of(tail().begin(), tail().end(), [](std::byte x) { return x == std::byte{0}; }));
+    std::fill(tail().begin(), tail().end(), std::byte{0xff});  // rows that were not finite, say
+    store.close(s);
+  }
+}
+
+TEST_CASE("a mark that no sequence of the layout has is refused and takes nothing") {
+  const kv::head_classes classes({1, 2, 8}, std::vector<std::uint8_t>{1, 0});
+  const kv::head_split<int4> layout({1, 2, 8}, classes, kv::retain::sinks_window{64, 100});
+  kv::store store(layout, kv::pages_for(layout, 2, 1000));
+  std::uint32_t s = 0;
+  REQUIRE(store.open(s));
+  REQUIRE(store.reserve(s, 500));
+  REQUIRE(store.commit(s, 500));
+  const kv::sequence_mark good = store.mark(s);
+  store.close(s);
+  const std::size_t free_before = store.free_bytes();
+  s = 77;
+  for (std::uint32_t from = good.kept_from[1] + 1; from <= 7; ++from) {  // tiles that its window still sees
+    kv::sequence_mark bad = good;
+    bad.kept_from[1] = from;
+    const status refused = store.adopt(bad, s);
+    CHECK(refused.code == errc::corrupt);
+    CHECK(std::string(refused.what) == "first kept tile");
+    CHECK(s == 77);
+    CHECK(store.free_bytes() == free_before);
+  }
+  kv::sequence_mark torn = good;
+  torn.raw_tile = 3;
+  CHECK(store.adopt(torn, s).code == errc::corrupt);
+  REQUIRE(store.adopt(good, s));
+  REQUIRE(store.check());
+}

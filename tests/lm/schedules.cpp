@@ -117,7 +117,11 @@ TEST_CASE("two hundred random schedules of the real model generate the tokens of
         case 1: p.batching = sc::batching::prefill_first{.max_batched = tau}; break;
         case 2: p.batching = sc::batching::chunked_apart{.tau = tau}; break;
         case 3: p.batching = sc::batching::memory_centric{.theta = 1.0, .steps = draw(8), .guard = tau}; break;
-        default: p.batching = sc::batching::chunked{.tau = tau, .round_to = 1 + draw(tau)}; break;
+        default: {
+          const std::uint32_t to = 1 + draw(tau);
+          p.batching = sc::batching::chunked{.tau = tau, .round_to = to, .even_depth = to % 2 != 0 ? 8 * to : 0, .end_at = to % 3 != 0 ? 64u : 1u};
+          break;
+        }
       }
       if (draw(3) == 0) p.admission = sc::admission::watermark{.fraction = 0.1};
       else if (draw(2) == 0) p.admission = sc::admission::projected{.theta = 1.0, .steps = draw(8)};

@@ -19,6 +19,10 @@ TEST_CASE("every name makes the model it says, with its settings") {
   REQUIRE(p.order.get_if<axes::order::priority>()->ageing_seconds == 3);
   REQUIRE(p.order.get_if<axes::order::priority>()->preempts);
   REQUIRE(p.batching.get_if<axes::batching::chunked>()->tau == 77);
+  REQUIRE(p.batching.get_if<axes::batching::chunked>()->end_at == 1);
+  n.even_depth = 1500;
+  REQUIRE(make_policy(n).batching.get_if<axes::batching::chunked>()->even_depth == 1500);
+  REQUIRE(make_policy(n).batching.get_if<axes::batching::chunked>()->end_at == 64);
   n.batching = "memory-centric", n.admission = "projected", n.victim = "least-lost-work", n.preemption = "cheaper";
   const serving_policy q = make_policy(n);
   REQUIRE(q.batching.get_if<axes::batching::memory_centric>()->guard == 77);

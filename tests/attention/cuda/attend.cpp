@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Decoding over every codec and layout stands in composed/.
 #include "quire/attention/cuda/attend.cuh"
 
 #include "catch.hpp"
@@ -11,70 +12,6 @@ namespace {
 attention::problem shape_of(std::uint32_t group, std::uint32_t dim, std::uint32_t kv_heads = 2) {
   return {.q_heads = group * kv_heads, .kv_heads = kv_heads, .dim_k = dim, .dim_v = dim};
 }
-
-/// Ragged decoding: every cut of the line gives the same bits, and they are within `bound` of the double reference.
-template <class Kernel, kv::Layout L>
-void check_decode(const L& layout, const attention::problem& p, std::uint32_t rows, double bound) {
-  REQUIRE(Kernel::supports(p));
-  step<L> s(layout, p, 4, 1400);
-  unsigned seed = 5;
-  for (std::uint32_t before : {0u, 63u, 320u, 1217u}) s.add(before, 1, ++seed);
-  const device_cache<L> cache(s.store());
-  any_plan plan(s, rows);
-  plan.cut_evenly(1);
-  const auto alone = run<Kernel>(s, cache, plan);
-  CHECK(worst(s, alone) < bound);
-  for (std::uint32_t workers : {3u, 8u, 64u}) {
-    plan.cut_evenly(workers);
-    CHECK(run<Kernel>(s, cache, plan) == alone);
-  }
-}
-
-template <class Pair, std::uint32_t Dim, std::uint32_t Rows, class Raw = kv::raw_bf16>
-void check_paged(std::uint32_t group, double bound) {
-  using layout = kv::paged<Pair, Raw>;
-  check_decode<cuda::attend<layout, Dim, Rows>>(layout({2, 2, Dim}), shape_of(group, Dim), Rows, bound);
-}
-
-}  // namespace
-
-// Bounds as for the CPU: bf16 rounding of queries and weights, 2^-9 each.
-TEST_CASE("cuda: bf16 decoding equals the double reference") {
-  check_paged<kv::raw_bf16, 64, 8>(3, 0.15);
-  check_paged<kv::raw_bf16, 128, 8>(8, 0.15);
-}
-TEST_CASE("cuda: other head sizes, groups and 16-bit formats") {
-  check_paged<kv::raw_bf16, 96, 16>(12, 0.15);
-  check_paged<kv::raw_bf16, 256, 8>(4, 0.15);
-  check_paged<kv::raw_f16, 64, 8, kv::raw_f16>(1, 0.03);
-}
-TEST_CASE("cuda: fp8 decoding equals the double reference") {
-  check_paged<kv::codec_pair<kv::fp8>, 64, 8>(4, 0.15);
-  check_paged<kv::codec_pair<kv::fp8>, 128, 16>(16, 0.15);
-}
-TEST_CASE("cuda: integer codes per token and per channel") {
-  check_paged<per_token<8>, 64, 8>(3, 0.15);
-  check_paged<per_token<4>, 128, 8>(8, 0.15);
-  check_paged<per_channel<4>, 64, 16>(9, 0.15);
-  check_paged<per_token<2>, 64, 8>(7, 0.15);
-}
-TEST_CASE("cuda: rotated codes") {
-  check_paged<rotated<4>, 64, 8>(3, 0.15);
-  check_paged<rotated<4>, 128, 8>(8, 0.15);
-  check_paged<rotated<8>, 96, 8>(2, 0.15);
-}
-
-TEST_CASE("cuda: heads that keep everything beside heads that keep sinks and a window") {
-  const extents e{2, 2, 64};
-  const std::uint8_t whole[] = {1, 0, 0, 1};
-  const kv::head_classes classes(e, whole);
-  const kv::head_split<kv::raw_bf16> exact(e, classes, kv::retain::sinks_window{.sinks = 70, .window = 130});
-  check_decode<cuda::attend<kv::head_split<kv::raw_bf16>, 64, 8>>(exact, shape_of(3, 64), 8, 0.15);
-  const kv::head_split<rotated<4>> codes(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 300});
-  check_decode<cuda::attend<kv::head_split<rotated<4>>, 64, 8>>(codes, shape_of(3, 64), 8, 0.15);
-}
-
-namespace {
 
 /// Chunks that begin and end anywhere, beside decodes.
 template <class Kernel, kv::Layout L>
@@ -137,7 +74,7 @@ TEST_CASE("cuda: a prefix is folded once for all who share it, and changes no bi
     const device_cache<L> cache(s.store());
     any_plan apart(s, narrow());
     apart.cut_evenly(3);
-    const auto alone = run<cuda::attend<L, 64, narrow()>>(s, cache, apart);
+    const auto alone = run<cuda::attend<L, 64, narrow(), wide()>>(s, cache, apart);
     CHECK(worst(s, alone) < 0.15);
     attention::cohort_plan cohorts(7);
     cohorts.find(s.store().view(), s.spans(), wide() / 3, 2);

@@ -11,7 +11,7 @@
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
-#include "quire/attention/plan.hpp"
+#include "quire/attention/plan/build.hpp"
 #include "quire/attention/reference.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/kv/store.hpp"
@@ -250,6 +250,19 @@ struct any_plan {
     }
     for (const auto& i : items) pieces += i.pieces.count();
     spans_ = s.spans();
+  }
+
+  /// What a policy makes of the step, with room for more workers and items than it has.
+  template <kv::Layout L, attention::Policy P>
+  any_plan(const step<L>& s, const P& policy, attention::plan_shape asked, const attention::cohort_plan* cohorts = nullptr) : spans_(s.spans()) {
+    attention::plan_room room = attention::plan_needs(s.layout(), s.shape(), s.layer, spans_, policy, asked, cohorts);
+    room.slots += 2, room.items += 1;
+    std::vector<std::uint64_t> words(attention::plan_bytes(room) / 8 + 2);
+    auto* const memory = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::uintptr_t>(words.data()), attention::plan_alignment));
+    if (!attention::plan_step(s.layout(), s.shape(), s.layer, spans_, policy, asked, room, {memory, attention::plan_bytes(room)}, host, cohorts)) throw std::runtime_error("no plan");
+    items.assign(host.items, host.items + host.item_count), cuts.assign(host.cuts, host.cuts + host.slots + 1), members.assign(host.members, host.members + host.member_count);
+    for (const auto& i : items) pieces += i.pieces.count();
+    host.items = items.data(), host.cuts = cuts.data(), host.members = members.data(), host.spans = spans_.data();
   }
 
   /// Deals to the ranges between ascending numbers of pieces in (0, pieces).

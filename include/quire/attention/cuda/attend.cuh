@@ -11,6 +11,7 @@ namespace quire::inline v0::attention::cuda {
 struct fold_tuning {
   std::uint32_t stages = 3;      ///< tiles in shared memory at a time
   std::uint32_t blocks = 2;      ///< blocks of an SM that registers are shared out to
+  std::uint32_t shared_bytes = 227 * 1024;   ///< a block's at most (163 KiB on sm_80); fewer stages where they would need more
 };
 
 template <class Narrow, class Wide, std::uint32_t Resident, class Call>
@@ -25,25 +26,39 @@ __global__ void __launch_bounds__(block_threads, Resident) fold_kernel(const __g
 template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, class Row = float, fold_tuning Tuning = fold_tuning{}>
 struct attend {
   using call = layer_call<L, Row>;
-  using block = fold_block<L, Row, Dim, Rows, Tuning.stages>;
-  using prefix_block = std::conditional_t<PrefixRows == 0, void, fold_block<L, Row, Dim, PrefixRows == 0 ? Rows : PrefixRows, Tuning.stages>>;
-  using worker = share<block, prefix_block, call>;
+  template <std::uint32_t Stages>
+  struct with_stages {
+    using block = fold_block<L, Row, Dim, Rows, Stages>;
+    using prefix_block = std::conditional_t<PrefixRows == 0, void, fold_block<L, Row, Dim, PrefixRows == 0 ? Rows : PrefixRows, Stages>>;
+    using worker = share<block, prefix_block, call>;
+    static constexpr std::uint32_t fitting() noexcept {
+      if constexpr (Stages > 2 && worker::shared_bytes > Tuning.shared_bytes) return with_stages<Stages - 1>::fitting();
+      else return Stages;
+    }
+  };
+  static constexpr std::uint32_t stages = with_stages<Tuning.stages>::fitting();
+  using block = typename with_stages<stages>::block;
+  using prefix_block = typename with_stages<stages>::prefix_block;
+  using worker = typename with_stages<stages>::worker;
 
   /// Whether the kernel serves `p`; asked before anything is launched.
   static constexpr status supports(const problem& p) noexcept {
     if (const status s = attention::supports(p); !s) return s;
     if (p.dim_k != Dim) return {errc::unsupported_shape, "head_dim of this kernel", p.dim_k, Dim, Dim};
     if (p.group() > Rows) return {errc::unsupported_shape, "query heads of a kv head", p.group(), 1, Rows};
+    if (shared_bytes() > Tuning.shared_bytes) return {errc::unsupported_shape, "shared memory of a block", static_cast<std::int64_t>(shared_bytes()), 0, Tuning.shared_bytes};
     return {};
   }
   static constexpr std::size_t shared_bytes() noexcept { return worker::shared_bytes; }
   /// Scratch of one launch; arrivals are 4 bytes an item beside it.
   static constexpr std::size_t scratch_bytes(const plan_view& p) noexcept { return scratch_map::states(p) * worker::state_bytes; }
 
-  /// fails: unsupported_shape (also a plan with prefixes for a kernel without), device.
+  /// fails: unsupported_shape (also a plan with prefixes for a kernel without, or where logits depend on a member's own position), device.
   static status launch(const call& c, device::stream on) noexcept {
     if (const status s = supports(c.shape); !s) return s;
     if (PrefixRows == 0 && c.plan.prefix_items != 0) return {errc::unsupported_shape, "prefixes of a plan for a kernel without PrefixRows", c.plan.prefix_items, 0, 0};
+    if (c.plan.prefix_items != 0 && (c.shape.alibi != nullptr || c.shape.window != kv::visibility::everything))
+      return {errc::unsupported_shape, "prefixes of a plan beside ALiBi or the model's window", c.plan.prefix_items, 0, 0};
     if (c.plan.item_count == 0) return {};
     return device::launch(&fold_kernel<block, prefix_block, Tuning.blocks, call>, {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}, on, c);
   }

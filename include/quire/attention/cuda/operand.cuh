@@ -27,7 +27,7 @@ struct pair_place {
   std::uint32_t step, t, half;
 };
 
-/// X = scale·code + minimum. A scale by rows goes into the coefficients of the product, others into what comes out.
+/// X = scale·code + minimum, as the operand counts codes. A scale by rows goes into the coefficients of the product, others into what comes out.
 enum class scaling { none, tile, rows, columns };
 
 /// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives

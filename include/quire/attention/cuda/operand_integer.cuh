@@ -8,29 +8,30 @@ namespace quire::inline v0::attention::cuda {
 
 namespace detail {
 
-/// Two of four bytes as bf16, exact; `Upper`: bytes 2 and 3. Codes below 128.
-template <bool Upper>
+/// Two of four bytes less `Middle` as bf16, exact; `Upper`: bytes 2 and 3. Codes below 128.
+template <bool Upper, std::uint32_t Middle>
 __device__ inline std::uint32_t small_codes(std::uint32_t bytes) noexcept {
   const std::uint32_t biased = device::pick_bytes(bytes, 0x43434343u, Upper ? 0x4342 : 0x4140);  // bf16 0x43cc is 128 + cc
-  return device::fma_bf16(biased, 0x3f803f80u, 0xc300c300u);
+  return device::fma_bf16(biased, 0x3f803f80u, 0xc300c300u + Middle * 0x00010001u);
 }
-/// The same for all 8-bit codes: the seven low bits, and 128 less is taken off where the high bit stands.
+/// The same for all 8-bit codes, less 128: of the seven low bits 128 more is taken off where the high bit does not stand.
 template <bool Upper>
 __device__ inline std::uint32_t byte_codes(std::uint32_t bytes) noexcept {
   const std::uint32_t biased = device::pick_bytes(bytes & 0x7f7f7f7fu, 0x43434343u, Upper ? 0x4342 : 0x4140);
-  const std::uint32_t off = (~bytes >> 7 & 0x01010101u) * 0xc3u;
-  return device::fma_bf16(biased, 0x3f803f80u, device::pick_bytes(off, 0u, Upper ? 0x3424 : 0x1404));
+  return device::fma_bf16(biased, 0x3f803f80u, device::pick_bytes(~bytes & 0x80808080u, 0xc3c3c3c3u, Upper ? 0x4342 : 0x4140));
 }
 
 }  // namespace detail
 
 /// Integer codes with one scale and minimum for each row or each column of X (2, 4, 8 bits). Row groups go into coefficients,
-/// column groups (keys only) into what comes out.
+/// column groups (keys only) into what comes out. Codes are counted from their middle: coefficients are rounded, and what that
+/// takes from a product is then in proportion to X and not to X - minimum, whose offset a rotation would gather in one channel.
 template <int Bits, kv::group Group, std::uint32_t Rows, std::uint32_t Columns>
   requires(Bits != 3)
 struct operand<kv::integer<Bits, Group, 0>, Rows, Columns>
     : staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4> {
   using words = staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4>;
+  static constexpr std::uint32_t middle = 1u << (Bits - 1);
   static constexpr std::uint32_t planes = 8 / Bits, groups = Group == kv::group::row ? Rows : Columns;
   static constexpr scaling scaled = Group == kv::group::row ? scaling::rows : scaling::columns;
   static constexpr bool f16_products = false;
@@ -55,7 +56,7 @@ struct operand<kv::integer<Bits, Group, 0>, Rows, Columns>
         } else {
           constexpr std::uint32_t mask = 0x01010101u * ((1u << Bits) - 1u);
           const std::uint32_t x = first >> plane * Bits & mask, y = second >> plane * Bits & mask;
-          const std::uint32_t a[4] = {detail::small_codes<false>(x), detail::small_codes<false>(y), detail::small_codes<true>(x), detail::small_codes<true>(y)};
+          const std::uint32_t a[4] = {detail::small_codes<false, middle>(x), detail::small_codes<false, middle>(y), detail::small_codes<true, middle>(x), detail::small_codes<true, middle>(y)};
           f(quad * planes + plane, a);
         }
       }
@@ -63,7 +64,7 @@ struct operand<kv::integer<Bits, Group, 0>, Rows, Columns>
   }
 
   __device__ static float scale(const std::byte* staged, std::uint32_t g) noexcept { return parameter(staged, g); }
-  __device__ static float minimum(const std::byte* staged, std::uint32_t g) noexcept { return parameter(staged, groups + g); }
+  __device__ static float minimum(const std::byte* staged, std::uint32_t g) noexcept { return fmaf(scale(staged, g), static_cast<float>(middle), parameter(staged, groups + g)); }
 
  private:
   __device__ static float parameter(const std::byte* staged, std::uint32_t i) noexcept {

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a block of every kernel takes, and how many of them a processor holds: from ptxas and the program, no GPU needed.
+
+usage: resources.py BUILD ARCHITECTURE      BUILD: what bench/device/run --architecture made
+In flight: bytes of tiles that are on their way while one is folded, of all blocks on a processor. The last columns say what other
+numbers of stages would give: `stages: blocks, KiB in flight`.
+"""
+import glob, os, re, subprocess, sys
+
+SHARED = {"80": 164, "86": 100, "87": 164, "89": 100, "90": 228, "100": 228, "103": 228, "120": 100}  # KiB of a processor
+
+
+def main():
+    build, architecture = sys.argv[1], sys.argv[2]
+    shared = SHARED.get(architecture.rstrip("af"), 100) * 1024
+    facts = {}
+    for line in subprocess.run([os.path.join(build, "device_bench"), "kernels"], capture_output=True, text=True, check=True).stdout.splitlines():
+        part, codec, dim, *numbers = line.split()
+        facts[part, codec, dim] = [int(n) for n in numbers]
+    total, slowest = 0, (0, "")
+    print(f"sm_{architecture}, {shared // 1024} KiB of shared memory and 65536 registers a processor, blocks of 128 threads")
+    print(f"{'kernel':26} {'registers':>9} {'spilled':>8} {'shared':>7} {'stage':>6} {'stages':>6} {'blocks':>6} {'in flight':>9}   other stages: blocks, KiB in flight")
+    for log in sorted(glob.glob(os.path.join(build, "*.log"))):
+        text = open(log, encoding="utf-8").read()
+        part, _, rest = os.path.basename(log)[:-4].partition("-")
+        codec, _, dim = rest.rpartition("-")
+        seconds = int(re.search(r"seconds: (\d+)", text).group(1))
+        total, slowest = total + seconds, max(slowest, (seconds, os.path.basename(log)[:-4]))
+        for name, body in re.findall(r"Compiling entry function '(\S+)'(.*?)(?=Compiling entry|\Z)", text, re.S):
+            if "fold_kernel" not in name and "append_kernel" not in name:
+                continue
+            registers = int(re.search(r"Used (\d+) registers", body).group(1))
+            spilled = int(re.search(r"(\d+) bytes spill stores", body).group(1))
+            rows = re.findall(r"j(\d+)Ej(\d+)Ej(\d+)E", name.replace("L", ""))  # dim, rows, stages of its blocks
+            prefix = part == "decode" and len(rows) > 1 and len({r[1] for r in rows}) > 1
+            label = f"{'prefix' if prefix else part} {codec} {dim}"
+            by_registers = 65536 // (-(-registers * 32 // 256) * 256 * 4)
+            bytes_, stage, stages = facts[part, codec, dim]
+            if prefix:  # its shared memory is the wide block's, which the program does not list
+                print(f"{label:26} {registers:9} {spilled:8} {'':7} {'':6} {'':6} {by_registers:6} {'':9}   by registers alone")
+                continue
+            holds = lambda b: min(by_registers, shared // (b + 1024), 16)
+            line = f"{label:26} {registers:9} {spilled:8} {bytes_:7} {stage:6} {stages:6} {holds(bytes_):6}"
+            if stages:
+                flight = lambda n: holds(bytes_ + (n - stages) * stage) * (n - 1) * stage // 1024
+                line += f" {flight(stages):9}   " + "  ".join(f"{n}: {holds(bytes_ + (n - stages) * stage)}, {flight(n)}" for n in (2, 3, 4, 5, 6, 8) if holds(bytes_ + (n - stages) * stage))
+            print(line)
+    print(f"{total} s of compiling in all, slowest {slowest[1]} {slowest[0]} s")
+
+
+main()
