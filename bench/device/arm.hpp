@@ -60,7 +60,7 @@ struct kernel_entry {
   std::uint32_t head_dim = 0;
   std::uint64_t (*layer_bytes)(const workload& w) = nullptr;   ///< device memory for each layer
   std::unique_ptr<arm> (*make)(machine& m, const workload& w) = nullptr;
-  std::uint32_t shared_bytes = 0, stage_bytes = 0, stages = 0;   ///< of a block; of one tile in its pipeline; tiles there
+  std::uint32_t shared_bytes = 0, stage_bytes = 0, stages = 0, tile_bytes = 0;   ///< of a block; room for one tile in its pipeline; tiles there; a sealed tile's own
 };
 
 /// Filled before main by the units that are linked in.

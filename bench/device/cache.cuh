@@ -6,7 +6,7 @@
 #include <random>
 
 #include "machine.cuh"
-#include "quire/attention/plan_view.hpp"
+#include "quire/attention/cohort.hpp"
 #include "quire/attention/problem.hpp"
 #include "quire/attention/reference.hpp"
 #include "quire/core/random.hpp"
@@ -113,6 +113,17 @@ class synthetic_cache {
     device_block<std::byte> r(machine_, std::max<std::size_t>(pieces * piece, 16), "staging");
     put({r.data(), raw_templates_.data(), piece, pieces, 77, kinds});
     return r;
+  }
+
+  /// Sequences with common pages, up to `block` in a cohort.
+  attention::cohort_plan cohorts(std::span<const attention::query_span> spans, std::uint32_t block) const {
+    attention::cohort_plan found(static_cast<std::uint32_t>(spans.size()));
+    std::vector<record> records = host_records_;
+    for (std::size_t i = 0; i < records.size(); ++i) records[i].pages[0] = host_table_.data() + begins_[i];
+    kv::store_view<L> view = view_;
+    view.sequences = records.data();
+    found.find(view, spans, block, 1);
+    return found;
   }
 
   /// Sealed tile `tile` of a head, read back.

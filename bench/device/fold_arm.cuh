@@ -53,13 +53,12 @@ class fold_arm final : public arm {
   plan_facts plan(const std::string& name) override {
     fused_ = name == "fused";
     if (fused_ && (PrefixRows == 0 || work_.prefix == 0)) throw std::runtime_error("fused: sequences without a shared prefix");
-    host_plan p;
     if constexpr (PrefixRows != 0)
       if (fused_) use<fused_kernel>();
     if (!fused_) use<kernel>();
     const std::uint32_t units = resident_blocks * machine_.processors();
-    if (fused_) p = fused_plan(shape_, spans_, work_.prefix / piece_tokens, PrefixRows, units);
-    else p = plan_by_name(name, layout_, shape_, spans_, {units, Rows});
+    const host_plan p = plan_by_name(name, layout_, shape_, spans_, {units, Rows}, cache_.cohorts(spans_, std::max(PrefixRows / work_.group, 1u)));
+    if (fused_ && p.view.prefix_items == 0) throw std::runtime_error("fused: no shared prefix was found");
     plan_memory_ = {machine_, std::span<const std::byte>(p.memory), "plan"};
     call_.plan = attention::moved(p.view, p.memory.data(), plan_memory_.data());
     const std::size_t scratch = fused_ ? fused_kernel::scratch_bytes(call_.plan) : kernel::scratch_bytes(call_.plan);
@@ -127,7 +126,8 @@ class fold_arm final : public arm {
   }
   static std::unique_ptr<arm> make(machine& m, const workload& w) { return std::make_unique<fold_arm>(m, w); }
   static kernel_entry entry(const char* part, const char* codec) {
-    return {part, codec, Dim, &layer_bytes, &make, static_cast<std::uint32_t>(kernel::shared_bytes()), kernel::block::stage_bytes, kernel::block::stages};
+    return {part, codec, Dim, &layer_bytes, &make, static_cast<std::uint32_t>(kernel::shared_bytes()), kernel::block::stage_bytes, kernel::block::stages,
+            static_cast<std::uint32_t>(token_bytes(typename L::sealed_pair{}) * tile_tokens)};
   }
 
  private:

@@ -3,7 +3,8 @@
 """What a block of every kernel takes, and how many of them a processor holds: from ptxas and the program, no GPU needed.
 
 usage: resources.py BUILD ARCHITECTURE      BUILD: what bench/device/run --architecture made
-In flight: bytes of tiles that are on their way while one is folded, of all blocks on a processor. The last columns say what other
+In flight: KiB of sealed tiles that are on their way while one is folded, of all blocks on a processor (a stage has room for an exact
+tile, whatever sealed ones take). The last columns say what other
 numbers of stages would give: `stages: blocks, KiB in flight`.
 """
 import glob, os, re, subprocess, sys
@@ -20,7 +21,7 @@ def main():
         facts[part, codec, dim] = [int(n) for n in numbers]
     total, slowest = 0, (0, "")
     print(f"sm_{architecture}, {shared // 1024} KiB of shared memory and 65536 registers a processor, blocks of 128 threads")
-    print(f"{'kernel':26} {'registers':>9} {'spilled':>8} {'shared':>7} {'stage':>6} {'stages':>6} {'blocks':>6} {'in flight':>9}   other stages: blocks, KiB in flight")
+    print(f"{'kernel':26} {'registers':>9} {'spilled':>8} {'shared':>7} {'stage':>6} {'tile':>6} {'stages':>6} {'blocks':>6} {'in flight':>9}   other stages: blocks, KiB in flight")
     for log in sorted(glob.glob(os.path.join(build, "*.log"))):
         text = open(log, encoding="utf-8").read()
         part, _, rest = os.path.basename(log)[:-4].partition("-")
@@ -36,14 +37,14 @@ def main():
             prefix = part == "decode" and len(rows) > 1 and len({r[1] for r in rows}) > 1
             label = f"{'prefix' if prefix else part} {codec} {dim}"
             by_registers = 65536 // (-(-registers * 32 // 256) * 256 * 4)
-            bytes_, stage, stages = facts[part, codec, dim]
+            bytes_, stage, stages, tile = facts[part, codec, dim]
             if prefix:  # its shared memory is the wide block's, which the program does not list
-                print(f"{label:26} {registers:9} {spilled:8} {'':7} {'':6} {'':6} {by_registers:6} {'':9}   by registers alone")
+                print(f"{label:26} {registers:9} {spilled:8} {'':7} {'':6} {'':6} {'':6} {by_registers:6} {'':9}   by registers alone")
                 continue
             holds = lambda b: min(by_registers, shared // (b + 1024), 16)
-            line = f"{label:26} {registers:9} {spilled:8} {bytes_:7} {stage:6} {stages:6} {holds(bytes_):6}"
+            line = f"{label:26} {registers:9} {spilled:8} {bytes_:7} {stage:6} {tile:6} {stages:6} {holds(bytes_):6}"
             if stages:
-                flight = lambda n: holds(bytes_ + (n - stages) * stage) * (n - 1) * stage // 1024
+                flight = lambda n: holds(bytes_ + (n - stages) * stage) * (n - 1) * tile // 1024
                 line += f" {flight(stages):9}   " + "  ".join(f"{n}: {holds(bytes_ + (n - stages) * stage)}, {flight(n)}" for n in (2, 3, 4, 5, 6, 8) if holds(bytes_ + (n - stages) * stage))
             print(line)
     print(f"{total} s of compiling in all, slowest {slowest[1]} {slowest[0]} s")

@@ -44,6 +44,9 @@ enum class source_type : std::uint8_t { f32, f16, bf16, q4_0, q4_1, q8_0 };
   }
 }
 
+/// What happens to the output of a product: y = W x, or y = y + W x.
+enum class store_mode : std::uint8_t { assign, add };
+
 /// What kernels see: trivially copyable, owns nothing. `data` [packed_bytes]; best aligned to 64 bytes (any address is
 /// correct).
 struct matrix {

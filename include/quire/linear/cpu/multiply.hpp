@@ -14,8 +14,7 @@
 
 namespace quire::inline v0::linear::cpu {
 
-/// What happens to the output: y = W x, or y = y + W x.
-enum class store_mode : std::uint8_t { assign, add };
+using linear::store_mode;
 
 inline namespace QUIRE_ISA {
 

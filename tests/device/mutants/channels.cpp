@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoding over 4-bit codes whose keys are scaled by channel.
+#include "attention/cuda/fixture.hpp"
+
+using namespace cuda_fixture;
+
+TEST_CASE("codes scaled by channel") {
+  using L = kv::paged<per_channel<4>>;
+  using kernel = cuda::attend<L, 64, 8>;
+  const attention::problem p{.q_heads = 6, .kv_heads = 2, .dim_k = 64, .dim_v = 64};
+  step<L> s(L({2, 2, 64}), p, 2, 500);
+  s.add(130, 1, 2);
+  s.add(400, 1, 3);
+  const device_cache<L> cache(s.store());
+  any_plan plan(s, 8);
+  plan.cut_evenly(3);
+  REQUIRE(worst(s, run<kernel>(s, cache, plan)) < 0.1);
+}

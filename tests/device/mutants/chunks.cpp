@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chunks of prompts over rotated 4-bit codes scaled by token: masks, two forms of tiles, rotations.
+#include "attention/cuda/fixture.hpp"
+
+using namespace cuda_fixture;
+
+TEST_CASE("chunks over rotated codes") {
+  using L = kv::paged<rotated<4>>;
+  using kernel = cuda::attend<L, 64, 32>;
+  const attention::problem p{.q_heads = 6, .kv_heads = 2, .dim_k = 64, .dim_v = 64};
+  step<L> s(L({2, 2, 64}), p, 2, 500);
+  s.add(250, 70, 5);
+  s.add(300, 1, 6);
+  const device_cache<L> cache(s.store());
+  any_plan plan(s, 32);
+  plan.cut_evenly(5);
+  const auto out = run<kernel>(s, cache, plan);
+  REQUIRE(worst(s, out) < 0.1);
+}

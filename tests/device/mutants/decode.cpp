@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ragged decoding over 16-bit tiles, for a few dealings and orders.
+#include "attention/cuda/fixture.hpp"
+
+using namespace cuda_fixture;
+
+TEST_CASE("decoding") {
+  using L = kv::paged<kv::raw_bf16>;
+  using kernel = cuda::attend<L, 64, 8>;
+  const attention::problem p{.q_heads = 6, .kv_heads = 2, .dim_k = 64, .dim_v = 64};
+  step<L> s(L({2, 2, 64}), p, 3, 800);
+  s.add(0, 1, 1);
+  s.add(63, 1, 2);
+  s.add(700, 1, 3);
+  const device_cache<L> cache(s.store());
+  any_plan plan(s, 8);
+  plan.cut_evenly(1);
+  const auto alone = run<kernel>(s, cache, plan);
+  REQUIRE(worst(s, alone) < 0.05);
+  for (const std::uint32_t workers : {3u, 8u}) {
+    device_test::order(workers);
+    plan.cut_evenly(workers);
+    REQUIRE(run<kernel>(s, cache, plan) == alone);
+  }
+}
