@@ -52,8 +52,9 @@ TEST_CASE("cuda append: query rows are turned in place") {
       const device_array<float> device_table(table, "rotary table");
       device_array<float> device_x(x, "queries");
       const device_array<query_span> device_spans(spans, "spans");
-      REQUIRE(cuda::rotate(cuda::rotate_call<float>{device_spans.data(), 3, heads, dim, device_x.data(), heads * dim, {device_table.data(), dims, style}}, {}));
+      const status launched = cuda::rotate(cuda::rotate_call<float>{device_spans.data(), 3, heads, dim, device_x.data(), heads * dim, {device_table.data(), dims, style}}, {});
       device_test::finish();
+      REQUIRE(launched);
       turn(x, heads * dim, dim, {nullptr, dims, style}, table, spans);
       const auto got = device_x.download();
       for (std::size_t i = 0; i < x.size(); ++i)

@@ -104,8 +104,9 @@ void check(const L& layout, std::initializer_list<length> lengths, const rope* r
   }
   const device_array<float> device_table(table, "rotary table");
   if (rotary) c.rotary.table = device_table.data();
-  REQUIRE(cuda::append(c, {}));
+  const status launched = cuda::append(c, {});
   device_test::finish();
+  REQUIRE(launched);
 
   bool finite = true;
   const auto view = store.view();

@@ -41,8 +41,9 @@ __global__ void __launch_bounds__(cuda::block_threads) look(seen* out) {
 template <class Block>
 void check_places() {
   device_array<seen> out(std::size_t{cuda::block_threads} * Block::own_blocks * Block::row_blocks * 4, "places");
-  REQUIRE(device::launch(&look<Block>, {.threads = cuda::block_threads}, {}, out.data()));
+  const status launched = device::launch(&look<Block>, {.threads = cuda::block_threads}, {}, out.data());
   device_test::finish();
+  REQUIRE(launched);
   std::map<std::pair<std::uint32_t, std::uint32_t>, int> held;
   for (const seen& s : out.download()) {
     CHECK((s.m == -INFINITY && s.l == 0 && s.low == 0 && s.o == 0));

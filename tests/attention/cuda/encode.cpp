@@ -42,8 +42,9 @@ void check(kv::side which, std::uint32_t dim, rows what) {
   codec.encode({.which = which}, s, x.data(), want.data());
   const device_array<std::byte> device_exact(exact, "exact tile");
   device_array<std::byte> out(got, "sealed tile");
-  REQUIRE(device::launch(&seal<Raw, Codec>, {.threads = cuda::block_threads, .shared_bytes = std::size_t{s.elements()} * sizeof(float)}, {}, which, dim, device_exact.data(), out.data()));
+  const status launched = device::launch(&seal<Raw, Codec>, {.threads = cuda::block_threads, .shared_bytes = std::size_t{s.elements()} * sizeof(float)}, {}, which, dim, device_exact.data(), out.data());
   device_test::finish();
+  REQUIRE(launched);
   got = out.download();
   CAPTURE(Codec::format(), Raw::format(), dim, static_cast<int>(which), static_cast<int>(what));
   for (std::size_t i = want.size(); i < got.size(); ++i) CHECK(got[i] == std::byte{0x5a});

@@ -150,9 +150,10 @@ void check() {
   cuda::layer_call<typename Block::layout, float> c;
   c.shape = cases[0].p, c.shape.scale = 0.25f;
   c.q = device_q.data(), c.ldq = group * kv_heads * dim;
-  REQUIRE(device::launch(&fold<Block>, {.blocks = static_cast<std::uint32_t>(cases.size()), .threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, c, device_cases.data(),
-                         device_raw.data(), device_sealed.data(), m.data(), l.data(), o.data()));
+  const status launched = device::launch(&fold<Block>, {.blocks = static_cast<std::uint32_t>(cases.size()), .threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, c, device_cases.data(),
+                         device_raw.data(), device_sealed.data(), m.data(), l.data(), o.data());
   device_test::finish();
+  REQUIRE(launched);
   const auto got_m = m.download(), got_l = l.download(), got_o = o.download();
 
   const auto rounded = [](float x) { return static_cast<double>(bf16::from(x).to_float()); };

@@ -86,8 +86,9 @@ void check_product() {
 
   device_array<std::byte> device_tile(tile, "tile");
   device_array<float> device_x(coefficients, "coefficients"), y(coefficient_rows * Columns, "products");
-  REQUIRE(device::launch(&multiply_tile<operand>, {.threads = cuda::block_threads, .shared_bytes = operand::staged_bytes}, {}, device_tile.data(), device_x.data(), y.data()));
+  const status launched = device::launch(&multiply_tile<operand>, {.threads = cuda::block_threads, .shared_bytes = operand::staged_bytes}, {}, device_tile.data(), device_x.data(), y.data());
   device_test::finish();
+  REQUIRE(launched);
   const auto got = y.download();
   double most = 0;
   for (std::uint32_t q = 0; q < coefficient_rows; ++q)

@@ -41,8 +41,9 @@ __global__ void widen_codes(std::uint32_t* out) {
 
 TEST_CASE("cuda operands: every byte becomes its number less the middle in bf16, exactly") {
   device_array<std::uint32_t> out(256, "numbers");
-  REQUIRE(device::launch(&widen_codes, {.threads = 32}, {}, out.data()));
+  const status launched = device::launch(&widen_codes, {.threads = 32}, {}, out.data());
   device_test::finish();
+  REQUIRE(launched);
   const auto words = out.download();
   const auto half = [&](std::uint32_t word, std::uint32_t high) { return bf16{static_cast<std::uint16_t>(words[word] >> 16 * high)}.to_float(); };
   for (std::uint32_t i = 0; i < 64; ++i)

@@ -38,8 +38,9 @@ TEST_CASE("cuda queries: rotate_rows is hadamard_rotate of every row") {
     for (std::uint32_t rows : {1u, 5u, 16u}) {
       auto want = noise(rows * dim, dim + rows);
       device_array<float> v(want, "rows");
-      REQUIRE(device::launch(&rotate, {.threads = cuda::block_threads, .shared_bytes = rows * dim * sizeof(float)}, {}, v.data(), rows, dim));
+      const status launched = device::launch(&rotate, {.threads = cuda::block_threads, .shared_bytes = rows * dim * sizeof(float)}, {}, v.data(), rows, dim);
       device_test::finish();
+      REQUIRE(launched);
       for (std::uint32_t r = 0; r < rows; ++r) kv::hadamard_rotate(want.data() + r * dim, dim);
       const auto got = v.download();
       for (std::size_t i = 0; i < want.size(); ++i)
@@ -111,8 +112,9 @@ void check_take(std::uint32_t group, std::uint32_t tokens, bool members) {
   using memory = typename Block::memory;
   device_array<std::uint32_t> raw(Block::query_words, "raw"), sealed(sizeof(memory::sealed_queries) / 4, "sealed");
   device_array<float> sums(Block::rows, "sums");
-  REQUIRE(device::launch(&take<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(memory)}, {}, c, item, row_of, raw.data(), sealed.data(), sums.data()));
+  const status launched = device::launch(&take<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(memory)}, {}, c, item, row_of, raw.data(), sealed.data(), sums.data());
   device_test::finish();
+  REQUIRE(launched);
 
   std::vector<float> rows(Block::rows * dim);
   for (std::uint32_t r = 0; r < tokens * group; ++r) {
@@ -193,9 +195,10 @@ void check_write(std::uint32_t group, std::uint32_t tokens, bool sink_logits) {
   if (sink_logits) c.shape.sink_logits = device_sinks.data();
   c.out = out.data(), c.ldo = width;
   const attention::work_item item{0, head, 100, tokens, {}};
-  REQUIRE(device::launch(&write<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, c, item, cuda::item_rows_of{nullptr, nullptr, first}, device_m.data(),
-                         device_l.data(), device_o.data()));
+  const status launched = device::launch(&write<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, c, item, cuda::item_rows_of{nullptr, nullptr, first}, device_m.data(),
+                         device_l.data(), device_o.data());
   device_test::finish();
+  REQUIRE(launched);
   const auto got = out.download();
   std::vector<float> want(got.size(), -7.0f);
   for (std::uint32_t r = 0; r < tokens * group; ++r) {

@@ -93,8 +93,9 @@ void check_move() {
   device_array<std::byte> scratch(2 * Block::state_bytes, "scratch");
   for (std::uint64_t seed : {0u, 1u, 2u}) {
     device_test::order(seed);
-    REQUIRE(device::launch(&keep_and_join<Block>, {.threads = cuda::block_threads}, {}, a.view(), b.view(), a2.view(), b2.view(), both.view(), scratch.data()));
+    const status launched = device::launch(&keep_and_join<Block>, {.threads = cuda::block_threads}, {}, a.view(), b.view(), a2.view(), b2.view(), both.view(), scratch.data());
     device_test::finish();
+    REQUIRE(launched);
     CHECK((a2.m.download() == left.m && a2.l.download() == left.l && a2.o.download() == left.o));
     CHECK((b2.m.download() == right.m && b2.l.download() == right.l && b2.o.download() == right.o));
     const auto m = both.m.download(), l = both.l.download(), o = both.o.download();
@@ -137,8 +138,9 @@ void check_rows() {
   device_array<std::byte> scratch(Wide::state_bytes, "scratch");
   for (std::uint32_t count : {1u, 3u, Block::rows})
     for (std::uint32_t first = 0; first + count <= Wide::rows; first += count) {
-      REQUIRE(device::launch(&hand_over<Wide, Block>, {.threads = cuda::block_threads}, {}, from.view(), to.view(), scratch.data(), first, count));
+      const status launched = device::launch(&hand_over<Wide, Block>, {.threads = cuda::block_threads}, {}, from.view(), to.view(), scratch.data(), first, count);
       device_test::finish();
+      REQUIRE(launched);
       const auto m = to.m.download(), l = to.l.download(), o = to.o.download();
       for (std::uint32_t row = 0; row < Block::rows; ++row) {
         const bool held = row < count;
@@ -189,8 +191,9 @@ TEST_CASE("cuda states: no two places of scratch overlap, and all lie within wha
   CHECK(count == 5 * (2 * 3 + 4) + 2 * 4 + 7 * 3);
   device_array<std::uint64_t> out(count, "places");
   device_array<std::byte> base(count * 48, "scratch");
-  REQUIRE(device::launch(&places, {.threads = 1}, {}, plan, base.data(), out.data()));
+  const status launched = device::launch(&places, {.threads = 1}, {}, plan, base.data(), out.data());
   device_test::finish();
+  REQUIRE(launched);
   auto at = out.download();
   std::sort(at.begin(), at.end());
   for (std::size_t i = 0; i < count; ++i) CHECK(at[i] == i * 48);

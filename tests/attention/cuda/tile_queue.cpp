@@ -121,8 +121,9 @@ void check(unsigned seed) {
   const std::size_t room = std::size_t{piece_tiles} * (to - from);
   device_array<cuda::staged_tile> tiles(room, "descriptions");
   device_array<std::uint32_t> words(room * stage_words<Block>, "bytes"), count(1, "count");
-  REQUIRE(device::launch(&drain<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, h.device, p, item, from, to, tiles.data(), words.data(), count.data()));
+  const status launched = device::launch(&drain<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, h.device, p, item, from, to, tiles.data(), words.data(), count.data());
   device_test::finish();
+  REQUIRE(launched);
   const auto got = tiles.download();
   const auto bytes = words.download();
 
