@@ -641,6 +641,26 @@ TEST_CASE("faults of a seed repeat word for word") {
   device_array<float> wide(128, "wide");
   REQUIRE(run(5, late_reader, {.blocks = 1, .threads = 128}, wide.data()).text == run(5, late_reader, {.blocks = 1, .threads = 128}, wide.data()).text);
 }
+namespace {
+__global__ void fill(float* x, std::uint32_t n) {
+  for (std::uint32_t i = threadIdx.x; i < n; i += blockDim.x) x[i] = 1;
+}
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * 4096;
+}
+}  // namespace
+TEST_CASE("memory that was released takes none, and its shadow neither") {
+  const std::uint32_t n = 1 << 18;
+  const std::size_t before = resident_bytes();
+  for (int i = 0; i < 20; ++i) {
+    device_array<float> x(n, "x");
+    REQUIRE(device::launch(fill, {.blocks = 1, .threads = 32}, {}, x.data(), n));
+  }
+  REQUIRE(resident_bytes() < before + 8 * n * 4);  // one array's shadow is 17 times its size
+}
 TEST_CASE("launches that no device takes are refused, empty ones are nothing") {
   REQUIRE(run(0, nothing, {.blocks = 1, .threads = 1025}).launched.code == errc::device);
   REQUIRE(run(0, nothing, {.blocks = 1, .threads = 32, .shared_bytes = 1 << 18}).launched.code == errc::device);
