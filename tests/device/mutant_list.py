@@ -71,7 +71,7 @@ MUTANTS = [
     # Codes.
     ("channels", _FOLD, "const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = __shfl_sync(~0u, x, me.at.t * 8 + 4);", "const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = even;",
      "the odd row gets the even row's minimum"),
-    ("channels", _FOLD, "high = 2 * keys::pair_of({step, me.at.t, 1});", "high = 2 * keys::pair_of({step, me.at.t, 0}) + 2;", "scales of the wrong channels"),
+    ("channels", _FOLD, "high = 2 * keys::pair_of({step, me.at.t, 1});", "high = 2 * keys::pair_of({step, me.at.t, 0});", "the upper half is scaled as the lower"),
     ("chunks", _FOLD, "minimum[c / 2] * m.query_sum[b * 8 + me.at.t * 2 + c % 2]", "minimum[c / 2] * m.query_sum[b * 8 + me.at.t * 2 + c / 2]", "another row's sum with a token's minimum"),
     ("chunks", _SHARE, "if (exact) turn_over<Block>(m, r, me_);\n        exact = false;", "exact = false;", "exact values are added in the wrong basis"),
 ]

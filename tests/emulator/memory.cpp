@@ -28,6 +28,7 @@ struct allocation {
 std::map<std::uint64_t, allocation> allocations;  ///< by place
 std::uint64_t next_place = arena_map::global;
 constexpr std::uint64_t red_zone = 256;
+constexpr std::uint64_t round_trip = std::uint64_t{256} << 20;  ///< places come round again after so many bytes, not at once
 std::uintptr_t readable_begin = 0, readable_bytes = 0;
 std::size_t shared_in_use = 0;
 
@@ -64,6 +65,13 @@ void* reserve(std::size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   return p;
+}
+/// The pages that lie wholly in elements [begin, begin + count) are zeros again and take no memory.
+template <class T>
+void give_back(T* plane, std::uint64_t begin, std::uint64_t count) {
+  constexpr std::uintptr_t page = 4096;
+  const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(plane + begin) + page - 1) / page * page, last = reinterpret_cast<std::uintptr_t>(plane + begin + count) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 void forget_everything() {
   madvise(arena.writes, arena_map::size * 8, MADV_DONTNEED);
@@ -310,7 +318,7 @@ void* allocate(std::size_t bytes, const char* name) {
   const unseen nothing;
   prepare_memory();
   const std::uint64_t room = (bytes + red_zone - 1) / red_zone * red_zone + red_zone;
-  if (next_place + room > arena_map::size) next_place = arena_map::global;
+  if (next_place + room > arena_map::global + round_trip) next_place = arena_map::global;
   std::uint64_t place = next_place + red_zone;
   for (auto i = allocations.begin(); i != allocations.end(); ++i)  // round again: the first gap that holds it
     if (i->first < place + room && place < i->first + i->second.bytes + red_zone) place = (i->first + i->second.bytes + 2 * red_zone - 1) / red_zone * red_zone;
@@ -329,8 +337,8 @@ void release(void* memory) noexcept {
   const auto i = allocations.find(place);
   if (i == allocations.end()) return;
   std::memset(arena.states + place, 0, i->second.bytes);
-  const std::uint64_t first = (place + 4095) / 4096 * 4096, last = (place + i->second.bytes) / 4096 * 4096;
-  if (first < last) madvise(arena.base + first, last - first, MADV_DONTNEED);
+  give_back(arena.base, place, i->second.bytes), give_back(arena.states, place, i->second.bytes);
+  give_back(arena.writes, place, i->second.bytes), give_back(arena.reads, place, i->second.bytes);
   allocations.erase(i);
 }
 

@@ -47,7 +47,6 @@ CUDA = re.compile(r"(cuda[\w/]*(\.h|\.hpp)?|cuda/.*|cub/.*|thrust/.*|cublas\w*\.
 NO_PARTNER = {
     "quire.hpp": "a list of includes; tests/odr.cpp compiles it into every test",
     "version.hpp": "three macros; the installed consumer compares them with the package version",
-    "linear/cuda/cublaslt.cuh": "the emulator has no cuBLASLt; tests/linear/cuda/cublaslt.cu compiles everywhere and runs on a GPU",
     "core/config.hpp": "macros; every other test goes through them",
 }
 

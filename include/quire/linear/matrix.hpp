@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights as the CPU kernels read them. A matrix has `rows` outputs and `cols` inputs; rows are packed in panels of 16
-// that hold the same column of all 16 rows side by side, so that one vector lane is one output.
+// Weights as kernels read them, on a CPU and a GPU. A matrix has `rows` outputs and `cols` inputs; rows are packed in panels of 16
+// that hold the same column of all 16 rows side by side, so that one vector lane is one output (and 16
+// bytes are four outputs of a GPU's lane).
 #pragma once
 
 #include <cstddef>
