@@ -4,5 +4,5 @@
 
 TEST_CASE("appending") {
   const quire::rope r{.style = quire::rope_style::halves, .dims = 24};
-  append_check::check<float>(quire::kv::paged<cuda_fixture::rotated<4>>({2, 2, 32}), {{40, 100}, {63, 1}, {10, 120}, {3, 5}}, &r, 120);
+  append_check::check<float>(quire::kv::paged<cuda_fixture::rotated<4>>({2, 2, 32}), {{40, 100}, {63, 1}, {10, 120}, {100, 27}}, &r, 120);
 }
