@@ -19,7 +19,7 @@ TEST_CASE("heads of two lengths") {
   plan.cut_evenly(1);
   const auto alone = run<kernel>(s, cache, plan);
   REQUIRE(worst(s, alone) < 0.02);
-  for (const std::uint32_t workers : {4u, 400u}) {
+  for (const std::uint32_t workers : {4u, 27u, 400u}) {
     device_test::order(workers);
     plan.cut_evenly(workers);
     REQUIRE(run<kernel>(s, cache, plan) == alone);
