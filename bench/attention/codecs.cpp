@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "../flags.hpp"
 #include "arm.hpp"
 
 using namespace quire;
@@ -77,7 +78,7 @@ struct result {
   double base_limit() const { return 1.15 * base_bytes_ratio; }
 };
 
-result measure(const entry& e, const entry* base, thread_executor& pool, int rounds, std::size_t bytes) {
+result measure(const entry& e, const entry* base, thread_executor& pool, unsigned rounds, std::size_t bytes) {
   const entry& reference = entries().front();
   result out{.name = e.name, .backbone = base ? base->name : ""};
   for (const bool in_l2 : {false, true}) {
@@ -88,7 +89,7 @@ result measure(const entry& e, const entry* base, thread_executor& pool, int rou
     for (arm* x : {a.get(), b.get(), c.get()})
       if (x) x->step(repeat);
     std::vector<double> ratio, ns, base_ratio, rate, read, share;
-    for (int i = 0; i < rounds; ++i) {
+    for (unsigned i = 0; i < rounds; ++i) {
       const double first = a->ns_per_token(repeat), base_time = c ? c->ns_per_token(repeat) : 0, time = b->ns_per_token(repeat);
       const double bandwidth = in_l2 ? 1 : b->read();
       ratio.push_back(time / first), ns.push_back(time), base_ratio.push_back(c ? time / base_time : 0);
@@ -106,13 +107,13 @@ result measure(const entry& e, const entry* base, thread_executor& pool, int rou
   return out;
 }
 
-void write_json(const char* path, const std::vector<result>& results, unsigned workers, int rounds, std::size_t bytes) {
+void write_json(const char* path, const std::vector<result>& results, unsigned workers, unsigned rounds, std::size_t bytes) {
   std::FILE* f = std::fopen(path, "w");
   if (!f) {
     std::fprintf(stderr, "--json %s: cannot be written\n", path);
     std::exit(2);
   }
-  std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %u, \"rounds\": %d, \"sealed_bytes\": %zu, \"q_heads\": 9, \"kv_heads\": 3, \"head_dim\": 64, \"codecs\": [",
+  std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %u, \"rounds\": %u, \"sealed_bytes\": %zu, \"q_heads\": 9, \"kv_heads\": 3, \"head_dim\": 64, \"codecs\": [",
                simd::isa_name(), workers, rounds, bytes);
   for (std::size_t i = 0; i < results.size(); ++i) {
     const result& r = results[i];
@@ -133,24 +134,12 @@ void write_json(const char* path, const std::vector<result>& results, unsigned w
 }  // namespace
 
 int main(int argc, char** argv) {
-  unsigned workers = std::max(1u, std::thread::hardware_concurrency());
-  int rounds = 9;
-  std::size_t megabytes = 512;
+  unsigned workers = std::max(1u, std::thread::hardware_concurrency()), rounds = 9, megabytes = 512;
   const char *only = "", *json = nullptr;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string flag = argv[i];
-    const char* value = i + 1 < argc ? argv[i + 1] : "";
-    if (flag == "--only") only = value;
-    else if (flag == "--json" && *value) json = value;
-    else if (const int n = std::atoi(value); n < 1) return std::fprintf(stderr, "%s %s: flags are --workers, --rounds, --megabytes (each at least 1), --only, --json\n", flag.c_str(), value), 2;
-    else if (flag == "--workers") workers = static_cast<unsigned>(n);
-    else if (flag == "--rounds") rounds = n;
-    else if (flag == "--megabytes") megabytes = static_cast<std::size_t>(n);
-    else return std::fprintf(stderr, "%s: no such flag\n", flag.c_str()), 2;
-  }
+  if (const int wrong = quire_bench::read_flags(argc, argv, {{"--workers", &workers}, {"--rounds", &rounds}, {"--megabytes", &megabytes}}, {{"--only", &only}, {"--json", &json}})) return wrong;
   thread_executor pool(workers);
-  const std::size_t bytes = megabytes << 20;
-  std::printf("%s, %u workers, %d rounds, %zu MB of sealed tiles; ns of one kv head group's token; ratios to bf16\n", simd::isa_name(), workers, rounds, megabytes);
+  const std::size_t bytes = std::size_t{megabytes} << 20;
+  std::printf("%s, %u workers, %u rounds, %u MB of sealed tiles; ns of one kv head group's token; ratios to bf16\n", simd::isa_name(), workers, rounds, megabytes);
   std::printf("%-24s %6s %7s %8s %7s %8s %7s %7s %7s %6s %7s\n", "codec", "bits", "bytes", "mem ns", "ratio", "L2 ns", "ratio", "GB/s", "read", "share", "limit");
   std::vector<result> results;
   for (const entry& e : entries()) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../bandwidth.hpp"
+#include "../flags.hpp"
 #include "quire/attention/cpu/attend.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
@@ -34,7 +35,7 @@ struct row {
 };
 
 template <class Pair>
-row measure(const char* name, thread_executor& pool, std::uint32_t members, std::uint32_t prefix, std::uint32_t own, int rounds) {
+row measure(const char* name, thread_executor& pool, std::uint32_t members, std::uint32_t prefix, std::uint32_t own, unsigned rounds) {
   using L = kv::paged<Pair>;
   const L layout(heads);
   kv::store_options<L> options = kv::pages_for(layout, members, prefix + own + 64, 64);
@@ -87,7 +88,7 @@ row measure(const char* name, thread_executor& pool, std::uint32_t members, std:
   };
   step(false), step(true);
   std::vector<double> alone, together, ratio, read;
-  for (int i = 0; i < rounds; ++i) {
+  for (unsigned i = 0; i < rounds; ++i) {
     alone.push_back(step(false)), together.push_back(step(true));
     ratio.push_back(alone.back() / together.back());
     read.push_back(read_bandwidth(pool, store.view().base[0], std::size_t{prefix / tile_tokens} * kv::page_bytes(layout, 0)) * 1e-9);
@@ -100,21 +101,14 @@ row measure(const char* name, thread_executor& pool, std::uint32_t members, std:
 int main(int argc, char** argv) {
   unsigned workers = std::max(1u, std::thread::hardware_concurrency()), rounds = 9, own = 128;
   const char* json = nullptr;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string flag = argv[i];
-    const char* value = i + 1 < argc ? argv[i + 1] : "";
-    if (flag == "--json" && *value) json = value;
-    else if (const int n = std::atoi(value); n < 1 || (flag != "--workers" && flag != "--rounds" && flag != "--own"))
-      return std::fprintf(stderr, "%s %s: flags are --workers, --rounds, --own (each at least 1), --json FILE\n", flag.c_str(), value), 2;
-    else (flag == "--workers" ? workers : flag == "--rounds" ? rounds : own) = static_cast<unsigned>(n);
-  }
+  if (const int wrong = quire_bench::read_flags(argc, argv, {{"--workers", &workers}, {"--rounds", &rounds}, {"--own", &own}}, {{"--json", &json}})) return wrong;
   thread_executor pool(workers);
   std::vector<row> rows;
   std::printf("%-14s %8s %8s %12s %12s %8s %10s\n", "codec", "members", "prefix", "alone ms", "together ms", "ratio", "read GB/s");
   for (const std::uint32_t members : {2u, 8u, 32u})
     for (const std::uint32_t prefix : {512u, 2048u, 8192u}) {
-      rows.push_back(measure<kv::raw_bf16>("bf16", pool, members, prefix, own, static_cast<int>(rounds)));
-      rows.push_back(measure<int4_hadamard>("int4-hadamard", pool, members, prefix, own, static_cast<int>(rounds)));
+      rows.push_back(measure<kv::raw_bf16>("bf16", pool, members, prefix, own, rounds));
+      rows.push_back(measure<int4_hadamard>("int4-hadamard", pool, members, prefix, own, rounds));
       for (auto r = rows.end() - 2; r != rows.end(); ++r)
         std::printf("%-14s %8u %8u %12.3f %12.3f %8.2f %10.1f\n", r->codec.c_str(), r->members, r->prefix, r->alone, r->together, r->ratio, r->read);
     }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "../flags.hpp"
 #include "mixed.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
@@ -27,7 +28,7 @@ struct row {
 
 /// ns of a piece in a long item, and of everything else that an item takes.
 template <class Pair>
-row measure(const char* codec, std::uint32_t group, std::uint32_t tokens, std::uint32_t dim, bool in_l2, int rounds, std::size_t bytes) {
+row measure(const char* codec, std::uint32_t group, std::uint32_t tokens, std::uint32_t dim, bool in_l2, unsigned rounds, std::size_t bytes) {
   using L = kv::paged<Pair>;
   const attention::problem p{.q_heads = group, .kv_heads = 1, .dim_k = dim, .dim_v = dim};
   const L layout({1, 1, dim});
@@ -79,7 +80,7 @@ row measure(const char* codec, std::uint32_t group, std::uint32_t tokens, std::u
   };
   const std::uint32_t passes = in_l2 ? std::max(1u, 60 / rows) : 1;
   double most = 1e9, least = 1e9;  // the quickest rounds: other programs only add
-  for (int round = 0; round < rounds; ++round) {
+  for (unsigned round = 0; round < rounds; ++round) {
     const double begin = seconds();
     for (std::uint32_t k = 0; k < passes; ++k)
       for (std::uint32_t i = 0; i < whole; i += 16) visit(i, 16);
@@ -96,32 +97,25 @@ row measure(const char* codec, std::uint32_t group, std::uint32_t tokens, std::u
 }  // namespace
 
 int main(int argc, char** argv) {
-  int rounds = 25, megabytes = 64, workers = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  unsigned workers = std::max(1u, std::thread::hardware_concurrency()), rounds = 25, megabytes = 64;
   const char* json = nullptr;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string flag = argv[i];
-    const char* value = i + 1 < argc ? argv[i + 1] : "";
-    if (flag == "--json" && *value) json = value;
-    else if (const int n = std::atoi(value); n < 1 || (flag != "--workers" && flag != "--rounds" && flag != "--megabytes"))
-      return std::fprintf(stderr, "%s %s: flags are --workers, --rounds, --megabytes (each at least 1), --json FILE\n", flag.c_str(), value), 2;
-    else (flag == "--workers" ? workers : flag == "--rounds" ? rounds : megabytes) = n;
-  }
+  if (const int wrong = quire_bench::read_flags(argc, argv, {{"--workers", &workers}, {"--rounds", &rounds}, {"--megabytes", &megabytes}}, {{"--json", &json}})) return wrong;
   std::vector<row> table;
   std::printf("%-14s %5s %5s %7s %12s %12s\n", "codec", "dim", "rows", "cache", "piece ns", "start ns");
   for (const std::uint32_t dim : {64u, 128u})
     for (const bool in_l2 : {true, false})
       for (const auto& [group, tokens] : {std::pair{1u, 1u}, {3u, 1u}, {3u, 4u}, {3u, 16u}, {3u, 64u}}) {
         if (group * tokens > 16384 / dim && tokens == 64) continue;  // more rows than attend folds together
-        const std::size_t bytes = std::size_t(megabytes) << 20;
+        const std::size_t bytes = std::size_t{megabytes} << 20;
         table.push_back(measure<kv::raw_bf16>("bf16", group, tokens, dim, in_l2, rounds, bytes));
         table.push_back(measure<int4>("int4", group, tokens, dim, in_l2, rounds, bytes));
         table.push_back(measure<int4_hadamard>("int4-hadamard", group, tokens, dim, in_l2, rounds, bytes));
         for (auto r = table.end() - 3; r != table.end(); ++r)
           std::printf("%-14s %5u %5u %7s %12.0f %12.0f\n", r->codec, r->head_dim, r->rows, r->in_l2 ? "L2" : "memory", r->piece, r->start);
       }
-  thread_executor pool(static_cast<std::uint32_t>(workers));
+  thread_executor pool(workers);
   std::vector<mixed_row> steps;
-  std::printf("\n%6s %8s %8s %12s %12s %8s   bf16, %d workers\n", "chunk", "decodes", "length", "by cost ms", "by pieces ms", "ratio", workers);
+  std::printf("\n%6s %8s %8s %12s %12s %8s   bf16, %u workers\n", "chunk", "decodes", "length", "by cost ms", "by pieces ms", "ratio", workers);
   for (const std::uint32_t length : {1024u, 4096u})
     for (const auto& [chunk, decodes] : {std::pair{0u, 4u}, {60u, 4u}, {64u, 4u}, {252u, 4u}, {64u, 32u}}) {
       steps.push_back(measure_mixed<kv::raw_bf16>(pool, chunk, decodes, length, rounds));
@@ -131,7 +125,7 @@ int main(int argc, char** argv) {
   if (json == nullptr) return 0;
   std::FILE* f = std::fopen(json, "w");
   if (f == nullptr) return std::fprintf(stderr, "--json %s: cannot be written\n", json), 2;
-  std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %d, \"rounds\": %d, \"megabytes\": %d, \"pieces\": [", simd::isa_name(), workers, rounds, megabytes);
+  std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %u, \"rounds\": %u, \"megabytes\": %u, \"pieces\": [", simd::isa_name(), workers, rounds, megabytes);
   for (std::size_t i = 0; i < table.size(); ++i)
     std::fprintf(f, "%s\n  {\"codec\": \"%s\", \"head_dim\": %u, \"rows\": %u, \"cache\": \"%s\", \"piece_ns\": %.1f, \"start_ns\": %.1f}", i ? "," : "", table[i].codec,
                  table[i].head_dim, table[i].rows, table[i].in_l2 ? "L2" : "memory", table[i].piece, table[i].start);

@@ -23,7 +23,7 @@ struct mixed_row {
 
 /// `layers` layers of a step: `chunk` rows of a prompt that already has `length` tokens, after `decodes` rows of as many sequences.
 template <class Pair>
-mixed_row measure_mixed(thread_executor& pool, std::uint32_t chunk, std::uint32_t decodes, std::uint32_t length, int rounds) {
+mixed_row measure_mixed(thread_executor& pool, std::uint32_t chunk, std::uint32_t decodes, std::uint32_t length, unsigned rounds) {
   using L = kv::paged<Pair>;
   constexpr extents model{8, 3, 64};
   const L layout(model);
@@ -74,7 +74,7 @@ mixed_row measure_mixed(thread_executor& pool, std::uint32_t chunk, std::uint32_
   const attention::lean by_cost{}, by_pieces{.costs = {.start = 0, .start_row = 0, .piece = 1, .piece_row = 0}};
   step(by_cost), step(by_pieces);
   std::vector<double> a, b, ratio;
-  for (int i = 0; i < rounds; ++i) {
+  for (unsigned i = 0; i < rounds; ++i) {
     a.push_back(step(by_cost)), b.push_back(step(by_pieces));
     ratio.push_back(b.back() / a.back());
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "../flags.hpp"
 #include "../attention/arm.hpp"
 #include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/codec/gear.hpp"
@@ -104,7 +105,7 @@ struct row {
 };
 
 /// b against a: medians of b / a.
-row measure(const char* beside, const maker& a, const maker& b, thread_executor& pool, int rounds, std::uint32_t tokens) {
+row measure(const char* beside, const maker& a, const maker& b, thread_executor& pool, unsigned rounds, std::uint32_t tokens) {
   row out{.name = "", .beside = beside};
   for (const bool in_l2 : {false, true}) {
     const std::uint32_t n = in_l2 ? 512 : tokens;
@@ -112,7 +113,7 @@ row measure(const char* beside, const maker& a, const maker& b, thread_executor&
     const int repeat = in_l2 ? 200 : 1;
     x->step(repeat), y->step(repeat);
     std::vector<double> ratio, ns, read;
-    for (int i = 0; i < rounds; ++i) {
+    for (unsigned i = 0; i < rounds; ++i) {
       const double first = x->ns_per_token(repeat), second = y->ns_per_token(repeat);
       ratio.push_back(second / first), ns.push_back(second), read.push_back(in_l2 ? 0 : x->read() * 1e-9);
     }
@@ -126,18 +127,9 @@ row measure(const char* beside, const maker& a, const maker& b, thread_executor&
 }  // namespace
 
 int main(int argc, char** argv) {
-  unsigned workers = std::max(1u, std::thread::hardware_concurrency());
-  int rounds = 9;
-  unsigned megabytes = 512;
+  unsigned workers = std::max(1u, std::thread::hardware_concurrency()), rounds = 9, megabytes = 512;
   const char* json = nullptr;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string flag = argv[i];
-    const char* value = i + 1 < argc ? argv[i + 1] : "";
-    if (flag == "--json" && *value) json = value;
-    else if (const int n = std::atoi(value); n < 1 || (flag != "--workers" && flag != "--rounds" && flag != "--megabytes"))
-      return std::fprintf(stderr, "%s %s: flags are --workers, --rounds, --megabytes (each at least 1), --json FILE\n", flag.c_str(), value), 2;
-    else (flag == "--workers" ? workers = static_cast<unsigned>(n) : flag == "--rounds" ? static_cast<unsigned>(rounds = n) : megabytes = static_cast<unsigned>(n));
-  }
+  if (const int wrong = quire_bench::read_flags(argc, argv, {{"--workers", &workers}, {"--rounds", &rounds}, {"--megabytes", &megabytes}}, {{"--json", &json}})) return wrong;
   thread_executor pool(workers);
   const std::uint32_t tokens = tokens_for<kv::raw_bf16>(std::size_t{megabytes} << 20);
   const maker bf16 = layout("bf16", [](std::uint32_t) { return plain(heads); });
@@ -159,11 +151,11 @@ int main(int argc, char** argv) {
       {"the same without scores", layout("", quiet(h2o)), layout("eviction to 20 %", h2o)},
       {"bf16", bf16, scored},
   };
-  std::printf("%s, %u workers, %d rounds, %u tokens (%u MB in bf16)\n%-34s %-24s %7s %8s %8s %8s %7s\n", simd::isa_name(), workers, rounds, tokens, megabytes, "layout", "beside", "bytes",
+  std::printf("%s, %u workers, %u rounds, %u tokens (%u MB in bf16)\n%-34s %-24s %7s %8s %8s %8s %7s\n", simd::isa_name(), workers, rounds, tokens, megabytes, "layout", "beside", "bytes",
               "memory", "in L2", "ns/token", "GB/s");
   std::FILE* f = json ? std::fopen(json, "w") : nullptr;
   if (json && !f) return std::fprintf(stderr, "--json %s: cannot be written\n", json), 2;
-  if (f) std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %u, \"rounds\": %d, \"tokens\": %u, \"bf16_megabytes\": %u, \"rows\": [", simd::isa_name(), workers, rounds, tokens, megabytes);
+  if (f) std::fprintf(f, "{\"isa\": \"%s\", \"workers\": %u, \"rounds\": %u, \"tokens\": %u, \"bf16_megabytes\": %u, \"rows\": [", simd::isa_name(), workers, rounds, tokens, megabytes);
   bool comma = false;
   for (const pair& p : pairs) {
     const row r = measure(p.beside, p.a, p.b, pool, rounds, tokens);

@@ -27,6 +27,9 @@ struct problem {
   QUIRE_HD float scale_or_default() const noexcept { return scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(dim_k)); }
 };
 
+/// Whether rows at different positions may read a shared prefix together: nothing in a logit depends on where the query stands.
+constexpr bool shares_prefixes(const problem& p) noexcept { return p.window == kv::visibility::everything && p.alibi == nullptr; }
+
 /// Whether the CPU and reference back ends serve `p`.
 constexpr status supports(const problem& p) noexcept {
   if (p.kv_heads == 0) return {errc::unsupported_shape, "kv_heads", p.kv_heads, 1, 1 << 16};

@@ -50,9 +50,9 @@ class subtree_walk {
       if (holds(live, n)) f(n);
     }
   }
-  /// States that a walk over at most `pieces` pieces holds at once, the one being folded included.
-  QUIRE_HD static constexpr std::uint32_t depth(std::uint32_t pieces) noexcept {
-    return 2 * static_cast<std::uint32_t>(std::bit_width(pieces)) + 1;
+  /// States that a walk over `pieces` neighbouring pieces, wherever they stand, holds at most, the one being folded included.
+  QUIRE_HD static constexpr std::uint32_t depth(std::uint64_t pieces) noexcept {
+    return pieces == 0 ? 0 : 2 * static_cast<std::uint32_t>(std::bit_width(pieces)) - 1;
   }
 
  private:

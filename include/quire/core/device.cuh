@@ -10,6 +10,13 @@
 #include "config.hpp"
 #include "status.hpp"
 
+namespace quire::inline v0::device {
+
+inline constexpr std::uint32_t warp_threads = 32;
+inline constexpr float log2_e = 1.4426950408889634f;   ///< exp(x) is exp2(log2_e·x)
+
+}  // namespace quire::inline v0::device
+
 #if defined(QUIRE_DEVICE_EMULATOR)
 #include QUIRE_DEVICE_EMULATOR
 #else

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "../tier/file_pool.hpp"
-#include "mirror.hpp"
+#include "swap_memory.hpp"
 
 namespace quire::inline v0::kv {
 
@@ -18,14 +18,8 @@ namespace quire::inline v0::kv {
 class swap_files {
  public:
   template <Layout L>
-  swap_files(store<L>& pages, const mirror_options<L>& options) {
-    constexpr std::uint32_t pools = mirror_options<L>::pools;
-    files_.resize(pools);
-    device_.reserve(pools);
-    for (std::uint32_t p = 0; p < pools; ++p) {
-      device_.emplace_back(pages.pool(p).base(), pages.pool(p).pages(), pages.pool(p).page_bytes());
-      slots_.push_back(pages.pool(p).page_bytes() != 0 ? options.slots[p] : 0);
-    }
+  swap_files(store<L>& pages, const mirror_options<L>& options) : device_(device_pools(pages)), files_(device_.size()) {
+    for (std::uint32_t p = 0; p < files_.size(); ++p) slots_.push_back(pages.pool(p).page_bytes() != 0 ? options.slots[p] : 0);
   }
   /// Opens the files, all or none. fails: as tier::file_pool::open; `failed` is then the path.
   status open(const std::string& folder, std::string& failed) {

@@ -339,14 +339,14 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
   return run<Kernel>(s, cache, plan, s.shape());
 }
 
-/// Largest difference to the double reference over some rows of every span; of large groups every fourth head, others on other rows.
+/// Largest difference to the double reference over some rows of every span.
 template <kv::Layout L>
 double worst(const step<L>& s, const std::vector<float>& out) {
   const attention::problem& p = s.shape();
   double most = 0;
   for (const query_span& span : s.spans())
     for (std::uint32_t r = 0; r < span.count; r += r + 1 == span.count || span.count < 4 ? 1 : std::min(span.count - 1 - r, 13u))
-      for (std::uint32_t step = p.group() < 8 ? 1 : 4, h = (span.row + r) % step; h < p.q_heads; h += step) {
+      for (std::uint32_t h = 0; h < p.q_heads; ++h) {
         const auto want = s.expected(span, r, h);
         for (std::uint32_t i = 0; i < p.dim_v; ++i) {
           const double d = std::fabs(want[i] - static_cast<double>(out[(span.row + r) * p.q_heads * p.dim_k + h * p.dim_k + i]));
@@ -355,6 +355,22 @@ double worst(const step<L>& s, const std::vector<float>& out) {
         }
       }
   return most;
+}
+
+/// Whatever the dealing, the same bits, and those of one worker within `bound` of the double reference. Returns them.
+template <class Kernel, kv::Layout L>
+std::vector<float> check_dealings(const step<L>& s, std::uint32_t rows, double bound, std::initializer_list<std::uint32_t> dealt) {
+  const device_cache<L> cache(s.store());
+  any_plan plan(s, rows);
+  plan.cut_evenly(1);
+  const auto alone = run<Kernel>(s, cache, plan);
+  CHECK(worst(s, alone) < bound);
+  for (const std::uint32_t workers : dealt) {
+    device_test::order(workers);
+    plan.cut_evenly(workers);
+    CHECK(run<Kernel>(s, cache, plan) == alone);
+  }
+  return alone;
 }
 
 }  // namespace cuda_fixture

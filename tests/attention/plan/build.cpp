@@ -180,6 +180,11 @@ void check_policy(const P& policy) {
     check_view(together.view);
     check_members(together.view, shared.cohorts, 3);
     prefixes += together.view.prefix_items;
+    problem windowed = p;
+    windowed.window = 4096;
+    const owned_plan each = make(kv::paged<kv::raw_bf16>(e), windowed, spans, policy, asked, &shared.cohorts);  // where a query stands counts
+    REQUIRE((each.view.prefix_items == 0 && each.view.member_count == 0));
+    check_view(each.view);
   }
   CHECK(prefixes > 20);
 }

@@ -11,8 +11,5 @@ TEST_CASE("codes scaled by channel") {
   step<L> s(L({2, 2, 64}), p, 2, 500);
   s.add(130, 1, 2);
   s.add(400, 1, 3);
-  const device_cache<L> cache(s.store());
-  any_plan plan(s, 8);
-  plan.cut_evenly(3);
-  REQUIRE(worst(s, run<kernel>(s, cache, plan)) < 0.1);
+  check_dealings<kernel>(s, 8, 0.02, {3});
 }

@@ -11,9 +11,5 @@ TEST_CASE("chunks over rotated codes") {
   step<L> s(L({2, 2, 64}), p, 2, 500);
   s.add(250, 70, 5);
   s.add(300, 1, 6);
-  const device_cache<L> cache(s.store());
-  any_plan plan(s, 32);
-  plan.cut_evenly(5);
-  const auto out = run<kernel>(s, cache, plan);
-  REQUIRE(worst(s, out) < 0.1);
+  check_dealings<kernel>(s, 32, 0.027, {5});
 }

@@ -12,14 +12,5 @@ TEST_CASE("decoding") {
   s.add(0, 1, 1);
   s.add(63, 1, 2);
   s.add(700, 1, 3);
-  const device_cache<L> cache(s.store());
-  any_plan plan(s, 8);
-  plan.cut_evenly(1);
-  const auto alone = run<kernel>(s, cache, plan);
-  REQUIRE(worst(s, alone) < 0.05);
-  for (const std::uint32_t workers : {3u, 8u}) {
-    device_test::order(workers);
-    plan.cut_evenly(workers);
-    REQUIRE(run<kernel>(s, cache, plan) == alone);
-  }
+  check_dealings<kernel>(s, 8, 0.02, {3, 8});
 }

@@ -14,14 +14,5 @@ TEST_CASE("heads of two lengths") {
   s.add(900, 80, 1);
   s.add(1400, 1, 2);
   s.add(190, 70, 3);
-  const device_cache<L> cache(s.store());
-  any_plan plan(s, 16);
-  plan.cut_evenly(1);
-  const auto alone = run<kernel>(s, cache, plan);
-  REQUIRE(worst(s, alone) < 0.02);
-  for (const std::uint32_t workers : {4u, 27u, 400u}) {
-    device_test::order(workers);
-    plan.cut_evenly(workers);
-    REQUIRE(run<kernel>(s, cache, plan) == alone);
-  }
+  check_dealings<kernel>(s, 16, 0.02, {4, 27, 400});
 }

@@ -32,7 +32,7 @@ struct layer_call {
 /// The cohorts of a call, if its arithmetic lets rows at different positions share a tile: no window, no ALiBi, no score sink.
 template <class Sink, kv::Layout L>
 const cohort_plan* usable_cohorts(const layer_call<L>& c) noexcept {
-  if (L::stepwise || Sink::active || c.shape.window != kv::visibility::everything || c.shape.alibi != nullptr) return nullptr;
+  if (L::stepwise || Sink::active || !shares_prefixes(c.shape)) return nullptr;
   return c.cohorts != nullptr && !c.cohorts->cohorts().empty() ? c.cohorts : nullptr;
 }
 

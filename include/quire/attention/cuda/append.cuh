@@ -40,7 +40,7 @@ struct append_call {
   rotation rotary{};                       ///< of the keys
   std::byte* staging = nullptr;            ///< as in layer_call
   const std::uint32_t* staged = nullptr;
-  std::uint32_t* not_finite = nullptr;     ///< set to 1 where a row holds NaN or infinity; such a row is stored as zeros
+  std::uint32_t* not_finite = nullptr;     ///< set to 1 where a row holds NaN or infinity, unless null; such a row is stored as zeros
 };
 
 template <kv::Layout L, class Row>
@@ -89,7 +89,7 @@ class appender {
     bool finite = true;
     for (std::uint32_t i = me_.lane; i < dim_; i += warp_threads) finite = finite && fabsf(widen(k[i])) < INFINITY && fabsf(widen(v[i])) < INFINITY;
     finite = __all_sync(~0u, finite);
-    if (!finite && me_.lane == 0) atomicOr(c_.not_finite, 1u);
+    if (!finite && me_.lane == 0 && c_.not_finite != nullptr) atomicOr(c_.not_finite, 1u);
     auto* keys = reinterpret_cast<typename key_codec::number*>(at);
     auto* values = reinterpret_cast<typename value_codec::number*>(at + c_.view.layout.raw().value_offset(dim_));
     const kv::tile_shape ks = kv::shape_of(kv::side::key, dim_), vs = kv::shape_of(kv::side::value, dim_);

@@ -57,7 +57,7 @@ struct attend {
   static status launch(const call& c, device::stream on) noexcept {
     if (const status s = supports(c.shape); !s) return s;
     if (PrefixRows == 0 && c.plan.prefix_items != 0) return {errc::unsupported_shape, "prefixes of a plan for a kernel without PrefixRows", c.plan.prefix_items, 0, 0};
-    if (c.plan.prefix_items != 0 && (c.shape.alibi != nullptr || c.shape.window != kv::visibility::everything))
+    if (c.plan.prefix_items != 0 && !shares_prefixes(c.shape))
       return {errc::unsupported_shape, "prefixes of a plan beside ALiBi or the model's window", c.plan.prefix_items, 0, 0};
     if (c.plan.item_count == 0) return {};
     return device::launch(&fold_kernel<block, prefix_block, Tuning.blocks, call>, {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}, on, c);

@@ -43,6 +43,8 @@ struct fold_block {
   static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
   static_assert(Stages >= 2, "quire::attention::cuda: a pipeline has two stages at least");
   static_assert(!L::stepwise && !L::overlays, "quire::attention::cuda: layouts that need scores or a remainder (overlays, compensation tokens) have no device kernels yet");
+  static_assert(operand<typename L::sealed_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns && operand<typename L::raw_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns,
+                "quire::attention::cuda: values are scaled by token or by tile; scales by channel have no device kernel");
   using layout = L;
   using row = Row;
   using raw_pair = typename L::raw_pair;
@@ -106,7 +108,7 @@ struct fold_block {
   };
 };
 
-inline constexpr float log2_e = 1.4426950408889634f;
+using device::log2_e;
 
 /// The place of this thread in its block.
 struct thread_place {

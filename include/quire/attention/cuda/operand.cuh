@@ -11,7 +11,7 @@
 
 namespace quire::inline v0::attention::cuda {
 
-inline constexpr std::uint32_t warp_threads = 32;
+using device::warp_threads;
 inline constexpr std::uint32_t block_warps = 4, block_threads = block_warps * warp_threads;
 /// Columns and summed rows of one product.
 inline constexpr std::uint32_t mma_columns = 16, mma_rows = 16;

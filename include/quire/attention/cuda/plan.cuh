@@ -175,8 +175,7 @@ class planner {
       sinks = std::max(sinks, ceil_div(sees.limited() ? sees.sinks : 0, piece_tokens));
       extra = std::max(extra, kv::extra_tiles(layout, g, tokens / tile_tokens));
     }
-    const auto run = [](std::uint32_t n) { return n == 0 ? 0u : 2 * static_cast<std::uint32_t>(std::bit_width(n)) - 1; };
-    return run(sinks) + run(ceil_div(tokens / tile_tokens + 1 + extra, piece_tiles));
+    return subtree_walk::depth(sinks) + subtree_walk::depth(ceil_div(tokens / tile_tokens + 1 + extra, piece_tiles));
   }
   /// One walk gives both the size and the addresses.
   static std::size_t place(plan_room room, std::byte* base, plan_job<L, P>* to) {

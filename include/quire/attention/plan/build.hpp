@@ -7,6 +7,7 @@
 
 #include "../../core/status.hpp"
 #include "../cohort.hpp"
+#include "../subtree_walk.hpp"
 #include "policy.hpp"
 
 namespace quire::inline v0::attention {
@@ -53,11 +54,10 @@ constexpr bool same_plan(const L& layout, std::uint32_t layer, std::uint32_t oth
 /// pieces from token 0 takes one state for each bit of n; anywhere else its subtrees first grow and then shrink.
 QUIRE_HD constexpr std::uint32_t stack_depth(const work_item& item, range r) noexcept {
   const auto bits = [](std::uint64_t n) { return static_cast<std::uint32_t>(std::bit_width(n)); };
-  const auto run = [&](std::uint64_t n) { return n == 0 ? 0 : 2 * bits(n) - 1; };
   const std::uint64_t early = intersect(r, {0, item.pieces.sinks}).size(), late = r.size() - early;
-  if (r.begin != 0 || item.prefix != 0) return run(early) + run(late);
+  if (r.begin != 0 || item.prefix != 0) return subtree_walk::depth(early) + subtree_walk::depth(late);
   if (item.pieces.sinks == 0 && item.pieces.recent == 0) return bits(r.size());
-  return bits(early) + run(late);
+  return bits(early) + subtree_walk::depth(late);
 }
 /// The same for whoever merges all of an item, its prefix first.
 QUIRE_HD constexpr std::uint32_t merge_depth(const work_item& item) noexcept {
@@ -138,12 +138,12 @@ constexpr status check(const problem& p, plan_shape s) noexcept {
   return {};
 }
 
-/// Room that a step needs. `cohorts`: prefixes to fold once for several spans, at most block_rows / group members each in what
-/// kernel folds them. precondition: check(p, asked)
+/// Room that a step needs. `cohorts`: prefixes to fold once for several spans, of no more members than rows / group of the kernel
+/// that folds them; left out where a problem does not let rows share them (shares_prefixes). precondition: check(p, asked)
 template <kv::Layout L, Policy P>
 plan_room plan_needs(const L& layout, const problem& p, std::uint32_t layer, std::span<const query_span> spans, const P& policy, plan_shape asked,
                      const cohort_plan* cohorts = nullptr) {
-  const detail::planned_step<L, P> step{layout, p, layer, spans, policy, asked, cohorts};
+  const detail::planned_step<L, P> step{layout, p, layer, spans, policy, asked, shares_prefixes(p) ? cohorts : nullptr};
   const step_totals t = step.totals();
   const auto dealing = policy.dealing(t, asked.units);
   const std::uint64_t length = step.each_item(dealing, [](const work_item&, item_load, std::uint64_t) {});
@@ -162,7 +162,7 @@ status plan_step(const L& layout, const problem& p, std::uint32_t layer, std::sp
   if (const status s = check(p, asked); !s) return s;
   if (memory.size() < plan_bytes(room))
     return {errc::out_of_range, "bytes of a plan", static_cast<std::int64_t>(memory.size()), static_cast<std::int64_t>(plan_bytes(room)), std::int64_t{1} << 40};
-  const detail::planned_step<L, P> step{layout, p, layer, spans, policy, asked, cohorts};
+  const detail::planned_step<L, P> step{layout, p, layer, spans, policy, asked, shares_prefixes(p) ? cohorts : nullptr};
   const step_totals totals = step.totals();
   const auto dealing = policy.dealing(totals, asked.units);
   const auto over = [](const char* what, std::uint64_t n, std::uint32_t most) { return status{errc::out_of_range, what, static_cast<std::int64_t>(n), 0, most}; };

@@ -77,9 +77,8 @@ __global__ void __launch_bounds__(block_threads) pair_kernel(const __grid_consta
   const float *a = c.a + blockIdx.x * c.stride, *b = c.b + blockIdx.x * c.stride;
   Out* out = c.out + blockIdx.x * c.out_stride;
   for (std::uint32_t i = threadIdx.x; i < c.width; i += block_threads) {
-    constexpr float log2_e = 1.44269504f;
     const float x = a[i], y = b[i];
-    out[i] = narrow<Out>(c.how == pairing::add ? x + y : x / (1.0f + device::exp2(-log2_e * x)) * y);
+    out[i] = narrow<Out>(c.how == pairing::add ? x + y : x / (1.0f + device::exp2(-device::log2_e * x)) * y);
   }
 }
 

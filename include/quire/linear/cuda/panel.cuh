@@ -4,13 +4,15 @@
 #pragma once
 
 #include <bit>
+#include <type_traits>
 
 #include "../../core/device.cuh"
 #include "../matrix.hpp"
 
 namespace quire::inline v0::linear::cuda {
 
-inline constexpr std::uint32_t warp_threads = 32, block_warps = 8, block_threads = warp_threads * block_warps;
+using device::warp_threads;
+inline constexpr std::uint32_t block_warps = 8, block_threads = warp_threads * block_warps;
 /// Lane 4 g + q of a warp holds outputs 4 q .. 4 q + 3 of the panel, columns of group g.
 inline constexpr std::uint32_t lane_outputs = 4, column_groups = 8;
 
@@ -139,6 +141,7 @@ __device__ inline void load_row(const bf16* x, float (&to)[Count]) noexcept {
 /// f32 to the number format of a row.
 template <class Row>
 __device__ inline Row narrow(float x) noexcept {
+  static_assert(std::is_same_v<Row, float> || std::is_same_v<Row, bf16>, "quire::linear::cuda: rows are f32 or bf16");
   if constexpr (sizeof(Row) == 4) return x;
   else return Row{static_cast<std::uint16_t>(device::pack_bf16(x, 0))};
 }

@@ -29,9 +29,9 @@ struct codec_types {
 template <> struct codec_of<with_bf16> : codec_types<kv::raw_bf16> { static constexpr double bound = 0.023; };
 template <> struct codec_of<with_f16> : codec_types<kv::raw_f16, kv::raw_f16> { static constexpr double bound = 0.003; };
 template <> struct codec_of<with_fp8> : codec_types<kv::codec_pair<kv::fp8>> { static constexpr double bound = 0.025; };
-template <> struct codec_of<with_int8> : codec_types<per_token<8>> { static constexpr double bound = 0.035; };
-template <> struct codec_of<with_int4> : codec_types<per_token<4>> { static constexpr double bound = 0.035; };
-template <> struct codec_of<with_int2> : codec_types<per_token<2>> { static constexpr double bound = 0.032; };
+template <> struct codec_of<with_int8> : codec_types<per_token<8>> { static constexpr double bound = 0.03; };
+template <> struct codec_of<with_int4> : codec_types<per_token<4>> { static constexpr double bound = 0.03; };
+template <> struct codec_of<with_int2> : codec_types<per_token<2>> { static constexpr double bound = 0.03; };
 template <> struct codec_of<with_int4_channel> : codec_types<per_channel<4>> { static constexpr double bound = 0.02; };
 template <> struct codec_of<with_int4_rotated> : codec_types<rotated<4>> { static constexpr double bound = 0.027; };
 template <> struct codec_of<with_int8_rotated> : codec_types<rotated<8>> { static constexpr double bound = 0.027; };
