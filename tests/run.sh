@@ -44,7 +44,7 @@ fi
 results=$PWD/$build/results.xml
 mutants=$build/tests/device/mutants/summary  # written by tests/device/mutants.py
 rm -f "$results" "$mutants"
-set -- --preset "$preset" --no-label-summary --output-junit "$results"
+set -- --preset "$preset" --no-label-summary --output-junit "$results" -j "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)"
 if [ -n "$labels" ]; then
   set -- "$@" -L "^($labels)\$"
 elif [ "$preset" = asan ]; then

@@ -2,9 +2,9 @@
 // A cache filled by the kernels themselves, and the double-precision answer for every query row.
 #pragma once
 
-#include <random>
 #include <vector>
 
+#include "attention/token_rows.hpp"
 #include "quire/attention/cpu/attend.hpp"
 #include "quire/kv/codec/hadamard.hpp"
 #include "quire/kv/codec/integer.hpp"
@@ -23,19 +23,7 @@ using int4_token = codec_pair<integer<4, group::column>, integer<4, group::row>>
 using int4_channel = codec_pair<integer<4, group::row>, integer<4, group::row>>;
 using int4_hadamard = codec_pair<hadamard<integer<4, group::column>>, hadamard<integer<4, group::row>>>;
 
-/// Rows of one layer's q, k, v for a whole sequence.
-struct rows {
-  std::uint32_t tokens, q_width, kv_width;
-  std::vector<float> q, k, v;
-  rows(std::uint32_t n, const attention::problem& p, unsigned seed)
-      : tokens(n), q_width(p.q_heads * p.dim_k), kv_width(p.kv_heads * p.dim_k), q(n * q_width), k(n * kv_width), v(n * kv_width) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    for (float& x : q) x = 2 * normal(random);
-    for (float& x : v) x = normal(random);
-    for (std::uint32_t i = 0; i < k.size(); ++i) k[i] = normal(random) + (i % 16 == 3 ? 4.0f : 0.0f);  // an outlier channel
-  }
-};
+using rows = token_rows;
 
 /// Runs layer 0 over what the sequence does not hold of `data` yet in chunks, committing each. Returns out [tokens][q_width].
 template <kv::Layout L>

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "attention/token_rows.hpp"
 #include "device/memory.hpp"
 #include "quire/attention/cohort.hpp"
 #include "quire/attention/cpu/append.hpp"
@@ -30,19 +31,7 @@ using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row>, kv::intege
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
 
-/// Rows of q, k and v [tokens][heads·dim] of one sequence and layer.
-struct token_rows {
-  std::size_t q_width, kv_width;
-  std::vector<float> q, k, v;
-  token_rows(std::uint32_t tokens, const attention::problem& p, unsigned seed)
-      : q_width(std::size_t{p.q_heads} * p.dim_k), kv_width(std::size_t{p.kv_heads} * p.dim_k), q(tokens * q_width), k(tokens * kv_width), v(tokens * kv_width) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    for (float& x : q) x = 2 * normal(random);
-    for (float& x : v) x = normal(random);
-    for (std::size_t i = 0; i < k.size(); ++i) k[i] = normal(random) + (i % 16 == 3 ? 4.0f : 0.0f);  // an outlier channel
-  }
-};
+using fixture::token_rows;
 
 /// A step on several sequences: committed tokens, then a span of each that is appended but not committed.
 template <kv::Layout L>
