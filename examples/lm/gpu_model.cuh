@@ -6,7 +6,6 @@
 #include "device_model.cuh"
 
 namespace quire_lm {
-namespace {
 
 template <quire::kv::Layout L, std::uint32_t Dim>
 class gpu_model_of final : public gpu_model<L> {
@@ -35,8 +34,6 @@ class gpu_model_of final : public gpu_model<L> {
   quire::tier::device_memory memory_;
   device_model<L, Dim> model_;
 };
-
-}  // namespace
 
 template <class L>
 std::unique_ptr<gpu_model<L>> make_gpu_model(const model_weights& w, const L& layout, const backend_options& o) {

@@ -12,7 +12,6 @@
 #include "quire/serve/kept_store.hpp"
 
 namespace quire_lm {
-namespace {
 
 using namespace quire;
 
@@ -136,5 +135,4 @@ class store_backend final : public backend {
   std::uint32_t pages_ = free_pages();  ///< of the empty store
 };
 
-}  // namespace
 }  // namespace quire_lm

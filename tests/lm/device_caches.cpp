@@ -68,7 +68,7 @@ TEST_CASE("a step's plans: decodes apart from chunks, one for each class of laye
   const quire::kv::head_split<quire::kv::raw_bf16> layout(e, classes, quire::kv::retain::sinks_window{.sinks = 4, .window = 100});
   const plan_limits limits{.units = 7, .rows = 200, .sequences = 6, .tokens = 2000};
   device_plans plans(layout, shape, limits);
-  const std::vector<query_span> spans{{4, 1000, 100, 0}, {2, 63, 1, 100}, {1, 60, 10, 101}, {0, 1900, 5, 111}};
+  const std::vector<query_span> spans{{4, 1000, 100, 0}, {2, 63, 2, 100}, {1, 60, 10, 102}, {0, 1900, 5, 112}};
   planned memory;
   memory.make(plans, spans);
   REQUIRE(plans.spans().size() == 4);
@@ -76,7 +76,7 @@ TEST_CASE("a step's plans: decodes apart from chunks, one for each class of laye
   CHECK(plans.spans()[1].sequence == 0);
   CHECK(plans.spans()[2].sequence == 4);
   CHECK(plans.first(span_part::chunk) == 2);
-  CHECK(std::vector<std::uint32_t>(plans.staged().begin(), plans.staged().end()) == std::vector<std::uint32_t>{0, 0, 0, 2});
+  CHECK(std::vector<std::uint32_t>(plans.staged().begin(), plans.staged().end()) == std::vector<std::uint32_t>{0, 1, 1, 3});
   for (const span_part p : {span_part::decode, span_part::chunk}) {
     CHECK(plans.of(p, 0).items == plans.of(p, 2).items);
     CHECK(plans.of(p, 0).items != plans.of(p, 1).items);

@@ -129,6 +129,9 @@ void generate(const L& layout, const model_weights& w, double bound) {
   const std::uint32_t c = both.fork(b);
   logits = both.step({{b, {5}}, {c, {6}}, {a, {7, 8, 9}}});                                     // three rows are few as well
   CHECK(logits[0] != logits[1]);
+  static_cast<void>(both.step({{a, some_tokens(30, 6, v)}, {b, some_tokens(62, 7, v)}}));       // two chunks
+  REQUIRE((both.far.length(a) == 127 && both.far.length(b) == 195));
+  static_cast<void>(both.step({{b, some_tokens(62, 8, v)}, {a, {1, 2, 3}}}));                   // a decode and a chunk that both fill a tile on their way
   both.truncate(c, 130);
   logits = both.step({{c, some_tokens(10, 4, v)}});
   if constexpr (L::traits.rewindable && std::is_same_v<typename L::sealed_pair, typename L::raw_pair>) {
