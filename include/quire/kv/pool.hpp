@@ -3,11 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "../core/status.hpp"
+#include "../tier/huge_pages.hpp"
 #include "free_runs.hpp"
 
 namespace quire::inline v0::kv {
@@ -21,16 +20,14 @@ class page_pool {
 
   page_pool() = default;
   /// throws std::bad_alloc. Memory is taken from the system when a page is first written.
-  page_pool(std::uint32_t pages, std::size_t page_bytes, std::uint32_t owners = 0) : page_bytes_(page_bytes), references_(pages, 0), free_(pages, owners) {
-    if (pages != 0 && page_bytes != 0)
-      arena_.reset(static_cast<std::byte*>(::operator new(page_bytes * pages, std::align_val_t{alignment})));
-  }
+  page_pool(std::uint32_t pages, std::size_t page_bytes, std::uint32_t owners = 0)
+      : page_bytes_(page_bytes), arena_(page_bytes * pages), references_(pages, 0), free_(pages, owners) {}
 
   std::uint32_t pages() const noexcept { return static_cast<std::uint32_t>(references_.size()); }
   std::uint32_t free_pages() const noexcept { return free_.free(); }
   std::size_t page_bytes() const noexcept { return page_bytes_; }
-  std::byte* base() const noexcept { return arena_.get(); }
-  std::byte* page(std::uint32_t p) const noexcept { return arena_.get() + p * page_bytes_; }
+  std::byte* base() const noexcept { return arena_.data(); }
+  std::byte* page(std::uint32_t p) const noexcept { return arena_.data() + p * page_bytes_; }
   std::uint32_t references(std::uint32_t p) const noexcept { return references_[p]; }
 
   /// A page with one reference, or `none` when there is no free page. An owner's pages come from its group, a run that is
@@ -66,12 +63,8 @@ class page_pool {
   }
 
  private:
-  static constexpr std::size_t alignment = 4096;
-  struct free_arena {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{alignment}); }
-  };
   std::size_t page_bytes_ = 0;
-  std::unique_ptr<std::byte, free_arena> arena_;
+  tier::huge_block arena_;
   std::vector<std::uint32_t> references_;
   free_runs free_;
 };
