@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <concepts>
-#include <cstring>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -14,7 +13,7 @@
 
 namespace quire::inline v0::kv {
 
-/// Owner of all pages, host side. Sequences are small numbers; every failing call leaves the store as it was.
+/// Owner of all pages, host side, wherever they lie (`memory` of the options). Sequences are small numbers; every failing call leaves the store as it was.
 /// A step on a sequence is reserve(n) → kernels append and read through `view()` → commit(n).
 /// Not copyable; one thread at a time, and no kernel may run during a non-const call. No allocation after construction.
 /// throws (constructor only): std::bad_alloc. test: tests/kv/store.cpp
@@ -31,9 +30,9 @@ class store {
   store(const L& layout, const store_options<L>& options)
       : layout_(layout), options_(options), records_(options.sequences), sequences_(options.sequences) {
     for (std::uint32_t g = 0; g < L::max_groups; ++g)
-      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences);
-    pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences);
-    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences);
+      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences, options.memory);
+    pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences, options.memory);
+    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences, options.memory);
     pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences);
     for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
@@ -141,7 +140,7 @@ class store {
     b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps;
     const auto copy = [&](std::uint32_t pool, std::uint32_t page, std::uint32_t owner, std::uint32_t left) {
       const std::uint32_t own = page_for(pool, owner, left);
-      std::memcpy(pools_[pool].page(own), pools_[pool].page(page), pools_[pool].page_bytes());
+      pools_[pool].copy(own, 0, pools_[pool].page(page), pools_[pool].page_bytes());
       return own;
     };
     for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i], to, exact - i));
@@ -279,17 +278,9 @@ class store {
     if (s.tail != absent && s.length != 0) f(tails, 0u, s.tail);
     f(states, 0u, s.state);
   }
-  /// f(bytes, count) over the same, as stretches.
-  template <class F>
-  void for_each_stretch(std::uint32_t sequence, F&& f) {
-    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(pools_[p].page(page), pools_[p].page_bytes()); });
-  }
-  template <class F>
-  void for_each_stretch(std::uint32_t sequence, F&& f) const {
-    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(static_cast<const std::byte*>(pools_[p].page(page)), pools_[p].page_bytes()); });
-  }
   /// The pool of a number, `states` included: to hold pages beyond the life of a sequence (share, release), or to know places.
   page_pool& pool(std::uint32_t p) noexcept { return pools_[p]; }
+  const page_pool& pool(std::uint32_t p) const noexcept { return pools_[p]; }
   /// Sealed tiles [0, copied) are the same bytes as when they were noted as copied elsewhere; truncation lowers it.
   std::uint32_t copied(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].copied : 0; }
   void note_copied(std::uint32_t sequence) noexcept {
@@ -349,7 +340,7 @@ class store {
   }
   std::uint32_t new_page(std::uint32_t pool, std::uint32_t sequence = absent, std::uint32_t left = 1) noexcept {
     const std::uint32_t page = page_for(pool, sequence, left);
-    std::memset(pools_[pool].page(page), 0, pools_[pool].page_bytes());  // masked columns are multiplied by zero: keep them finite
+    pools_[pool].clear(page);  // masked columns are multiplied by zero: keep them finite
     return page;
   }
   std::byte* state_at(std::uint32_t sequence) noexcept { return pools_[states].page(sequences_[sequence].state); }
@@ -373,8 +364,7 @@ class store {
       for (std::uint32_t layer = 0; layer < e.layers; ++layer)
         for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
           const head_slot at = layout_.slot(layer, head);
-          std::memcpy(pools_[tails].page(s.tail) + (layer * e.kv_heads + head) * piece,
-                      pools_[at.group].page(s.pages[at.group][tile]) + at.index * piece, piece);
+          pools_[tails].copy(s.tail, (layer * e.kv_heads + head) * piece, pools_[at.group].page(s.pages[at.group][tile]) + at.index * piece, piece);
         }
       return true;
     }
