@@ -152,6 +152,7 @@
 #include "serve/store.hpp"
 #include "tier/copy_thread.hpp"
 #include "tier/file_pool.hpp"
+#include "tier/huge_pages.hpp"
 #include "tier/link.hpp"
 #include "tier/memory.hpp"
 #include "tier/pool.hpp"

@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <span>
 
 #include "../core/status.hpp"
+#include "huge_pages.hpp"
 
 namespace quire::inline v0::tier {
 
@@ -31,28 +31,14 @@ class memory {
   ~memory() = default;
 };
 
-/// Gives a stretch back where it came from; null: the host.
-struct memory_deleter {
-  static constexpr std::size_t host_alignment = 4096;
-  memory* where = nullptr;
-  void operator()(std::byte* p) const noexcept {
-    if (where != nullptr) where->release(p);
-    else ::operator delete(p, std::align_val_t{host_alignment});
-  }
-};
-
 /// One stretch of bytes: in host memory, or in a memory that outlives it. Movable. What stands there is moved by the members, which
 /// serve both; pointers lie inside it. throws (constructor): std::bad_alloc. test: tests/tier/memory.cpp
 class arena {
  public:
-  static constexpr std::size_t alignment = memory_deleter::host_alignment;   ///< of host memory, which is taken from the system when it is first written
-
   arena() = default;
-  explicit arena(std::size_t bytes, memory* where = nullptr) : data_(nullptr, {where}) {
-    if (bytes != 0) data_.reset(where != nullptr ? where->allocate(bytes) : static_cast<std::byte*>(::operator new(bytes, std::align_val_t{alignment})));
-  }
+  explicit arena(std::size_t bytes, memory* where = nullptr) : host_(where == nullptr ? bytes : 0), there_(where != nullptr && bytes != 0 ? where->allocate(bytes) : nullptr, {where}) {}
 
-  std::byte* data() const noexcept { return data_.get(); }
+  std::byte* data() const noexcept { return on_host() ? host_.data() : there_.get(); }
   /// Whether the host may follow pointers into it.
   bool on_host() const noexcept { return where() == nullptr; }
   void clear(std::byte* to, std::size_t bytes) const noexcept {
@@ -82,9 +68,14 @@ class arena {
   }
 
  private:
-  memory* where() const noexcept { return data_.get_deleter().where; }
+  struct give_back {
+    memory* where;
+    void operator()(std::byte* p) const noexcept { where->release(p); }
+  };
+  memory* where() const noexcept { return there_.get_deleter().where; }
 
-  std::unique_ptr<std::byte, memory_deleter> data_;
+  huge_block host_;
+  std::unique_ptr<std::byte, give_back> there_;
 };
 
 }  // namespace quire::inline v0::tier

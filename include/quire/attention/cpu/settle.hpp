@@ -115,7 +115,7 @@ void collect_scores(const team& t, const kv::store_view<L>& view, const problem&
     };
     for (std::uint64_t i = here.begin; i < here.end; ++i) {
       if (const std::uint64_t later = i + look_ahead; later < here.end)
-        for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) hwy::Prefetch(scores(later) + j);
+        for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) simd::prefetch(scores(later) + j);
       add_weights(r, row, s.count, head * p.group(), p.group(), static_cast<std::uint32_t>(i - before), scores(i));
     }
     before += tiles;
