@@ -10,6 +10,7 @@
 
 #include "ggml_types.hpp"
 #include "gguf.hpp"
+#include "quire/attention/problem.hpp"
 #include "quire/core/extents.hpp"
 #include "quire/linear/matrix.hpp"
 #include "quire/tier/huge_pages.hpp"
@@ -25,6 +26,11 @@ struct model_config {
 
   quire::extents cache_extents() const { return {layers, kv_heads, head_dim}; }
 };
+
+/// A layer's attention.
+inline quire::attention::problem shape_of(const model_config& c) noexcept {
+  return {.q_heads = c.q_heads, .kv_heads = c.kv_heads, .dim_k = c.head_dim, .dim_v = c.head_dim, .rotary = {.dims = c.rope_dims, .base = c.rope_base}};
+}
 
 inline model_config read_config(const gguf::file& file) {
   const auto architecture = file.get<std::string>("general.architecture");
