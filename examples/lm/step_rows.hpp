@@ -42,7 +42,7 @@ class step_rows {
       if (in.position == 0) damaged_[in.sequence] = false;
       if (damaged_[in.sequence]) return {errc::corrupt, "sequence whose last step failed inside a tile (close it)", in.sequence};
       const auto rows = static_cast<std::uint32_t>(in.tokens.size());
-      spans_.push_back({in.sequence, in.position, rows, count()});
+      spans_.push_back({in.sequence, in.position, rows, count(), store.whole_until(in.sequence)});
       for (std::uint32_t i = 0; i < rows; ++i) {
         if (in.tokens[i] < 0 || static_cast<std::uint32_t>(in.tokens[i]) >= vocabulary_)
           return {errc::out_of_range, "token", in.tokens[i], 0, std::int64_t{vocabulary_} - 1};

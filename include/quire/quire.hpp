@@ -51,6 +51,7 @@
 #include "kv/codec/integer.hpp"
 #include "kv/codec/low_rank.hpp"
 #include "kv/codec/raw.hpp"
+#include "kv/dropped.hpp"
 #include "kv/evict/greedy_dual.hpp"
 #include "kv/evict/lfu.hpp"
 #include "kv/evict/lru.hpp"

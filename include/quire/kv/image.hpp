@@ -33,7 +33,7 @@ std::uint64_t layout_signature(const L& l) noexcept {
 /// What stands before the bytes.
 struct image_header {
   static constexpr std::uint64_t magic_number = 0x3145524955514b56u;
-  static constexpr std::uint32_t current = 2;   ///< 2: the checksum covers the header too
+  static constexpr std::uint32_t current = 3;   ///< 2: the checksum covers the header too; 3: how far a sequence is read whole
   std::uint64_t magic = magic_number;
   std::uint32_t version = current;
   std::uint32_t reserved = 0;
