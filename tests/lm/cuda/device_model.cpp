@@ -122,6 +122,10 @@ template <std::uint32_t Dim, kv::Layout L>
 void generate(const L& layout, const model_weights& w, double bound) {
   pair_of<L, Dim> both(w, w, layout);
   const std::uint32_t v = w.config.vocabulary, a = both.open(), b = both.open();
+  if constexpr (L::max_groups > 1) {  // this prompt is read whole, and then cut down
+    REQUIRE(both.near.read_whole_until(a, 90));
+    REQUIRE(both.far.read_whole_until(a, 90));
+  }
   auto logits = both.step({{a, some_tokens(90, 1, v)}});                                       // a chunk, past a tile
   logits = both.step({{a, {likeliest(logits[0])}}, {b, some_tokens(70, 2, v)}});               // a decode before a chunk
   logits = both.step({{b, some_tokens(60, 3, v)}, {a, {likeliest(logits[0])}}});               // and behind one: 130 tokens of b
