@@ -26,7 +26,12 @@ std::string no_device() {
   int count = 0;
   const cudaError_t e = cudaGetDeviceCount(&count);
   if (e != cudaSuccess) return std::string("no CUDA device answers here: ") + cudaGetErrorString(e);
-  return count == 0 ? "there is no CUDA device here" : "";
+  if (count == 0) return "there is no CUDA device here";
+  int major = 0, minor = 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) != cudaSuccess || cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0) != cudaSuccess)
+    return "the CUDA device does not say what it is";
+  if (major < 8) return "the CUDA device is sm_" + std::to_string(major * 10 + minor) + ", needed is sm_80 or newer";
+  return "";
 }
 
 double device_read_bandwidth(quire::tier::device_memory& memory) {
