@@ -34,6 +34,7 @@ class store_backend final : public backend {
   status commit(std::uint32_t s, std::uint32_t n) override { return kept_.commit(s, n); }
   status fork(std::uint32_t from, std::uint32_t& to) override { return kept_.fork(from, to); }
   status truncate(std::uint32_t s, std::uint32_t n) override { return kept_.truncate(s, n); }
+  status read_whole_until(std::uint32_t s, std::uint32_t n) override { return store_.read_whole_until(kept_.sequence(s), n); }
   void close(std::uint32_t s) override { kept_.close(s); }
   std::uint32_t length(std::uint32_t s) const override { return kept_.length(s); }
   bool check() const override { return kept_.check(); }
@@ -120,7 +121,7 @@ class store_backend final : public backend {
     return least;
   }
   static kv::store_options<L> store_options(const L& layout, const backend_options& o, tier::memory* memory) {
-    kv::store_options<L> s = kv::pages_for(layout, o.sequences, o.max_tokens, o.max_rows);
+    kv::store_options<L> s = kv::pages_for(layout, o.sequences, o.max_tokens, o.whole_prompts ? o.max_tokens : o.max_rows);
     s.memory = memory;
     if (o.total_tokens != 0)
       for (std::uint32_t& pages : s.pages) pages = std::min<std::uint32_t>(pages, tiles_touched(static_cast<std::uint32_t>(o.total_tokens)));
