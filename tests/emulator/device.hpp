@@ -192,6 +192,8 @@ QUIRE_EMULATED float max(float a, float b) noexcept { return std::fmax(a, b); }
 // core/device.cuh.
 namespace quire::inline v0::device {
 
+constexpr std::uint32_t architectures[] = {900};   ///< whose limits runtime.hpp has
+
 using stream = struct emulated_stream*;
 
 struct launch_shape {

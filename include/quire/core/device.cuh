@@ -25,6 +25,13 @@ inline constexpr float log2_e = 1.4426950408889634f;   ///< exp(x) is exp2(log2_
 
 namespace quire::inline v0::device {
 
+/// What the unit is compiled for, ascending (800 for compute capability 8.0); host code knows it too. Each unit's own.
+#if defined(__CUDA_ARCH_LIST__)
+constexpr std::uint32_t architectures[] = {__CUDA_ARCH_LIST__};
+#else
+constexpr std::uint32_t architectures[] = {800};
+#endif
+
 /// Work goes to a stream that the caller names; nothing here synchronises one.
 using stream = cudaStream_t;
 

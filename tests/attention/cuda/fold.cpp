@@ -43,12 +43,12 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
     const auto take = [&]<class Pair>(Pair pair, const std::byte* from) {
       using keys = typename Block::template key_operand<Pair>;
       from += i * pair.piece_bytes(Block::dim);
-      keys::stage(m.stages[0], from, me.thread);
-      Block::template value_operand<Pair>::stage(m.stages[0] + keys::staged_bytes, from + pair.value_offset(Block::dim), me.thread);
+      keys::stage(m.ring, from, me.thread);
+      Block::template value_operand<Pair>::stage(m.ring + keys::staged_bytes, from + pair.value_offset(Block::dim), me.thread);
       device::copy_commit();
       device::copy_wait<0>();
       __syncthreads();
-      cuda::fold_tile<Block, Pair>(m, m.stages[0], f.tiles[i], f.p, f.item, positions, r, me);
+      cuda::fold_tile<Block, Pair>(m, m.ring, f.tiles[i], f.p, f.item, positions, r, me);
     };
     if (f.tiles[i].form == 0) {
       take(typename Block::raw_pair{}, raw);
@@ -83,7 +83,7 @@ std::vector<fold_case> cases_of(std::uint32_t dim, bool both_forms, const float*
       f.p = {.q_heads = group * kv_heads, .kv_heads = kv_heads, .dim_k = dim, .dim_v = dim};
       f.item = {0, head, at + 700, query_tokens, {}};
       for (std::uint32_t i = 0; i < most_tiles; ++i)
-        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .form = form, .exempt = false, .whole = false, .last = false};
+        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .begin = 0, .form = form, .exempt = false, .whole = false, .last = false};
       change(f);
       cases.push_back(f);
     }
@@ -233,7 +233,7 @@ using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integ
 using per_channel = kv::codec_pair<kv::integer<4, kv::group::row>>;
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, kv::hadamard<kv::integer<4, kv::group::row>>>;
 template <class Pair, std::uint32_t Dim, std::uint32_t Rows>
-using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 3>;
+using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 5>;
 
 }  // namespace
 

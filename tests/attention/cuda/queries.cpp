@@ -52,7 +52,7 @@ TEST_CASE("cuda queries: rotate_rows is hadamard_rotate of every row") {
 namespace {
 
 template <class Pair, class Row, std::uint32_t Dim, std::uint32_t Rows>
-using block_of = cuda::fold_block<kv::paged<Pair>, Row, Dim, Rows, 3>;
+using block_of = cuda::fold_block<kv::paged<Pair>, Row, Dim, Rows, 4>;
 template <class Block>
 using call_of = cuda::layer_call<typename Block::layout, typename Block::row>;
 using per_channel = kv::codec_pair<kv::integer<4, kv::group::row>>;

@@ -40,7 +40,7 @@ struct item_rows_of {
 /// The item's queries times the scale, zeros past its rows. Ends at a barrier.
 template <class Block, class Call>
 __device__ void load_queries(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, thread_place me) noexcept {
-  auto* rows = reinterpret_cast<float*>(m.stages);
+  auto* rows = reinterpret_cast<float*>(m.ring);
   const std::uint32_t group = c.shape.group(), count = item.count * group;
   const float scale = c.shape.scale_or_default();
   for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) {
@@ -54,7 +54,7 @@ __device__ void load_queries(typename Block::memory& m, const Call& c, const wor
 template <class Block, class Pair>
 __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* to, thread_place me) noexcept {
   using keys = typename Block::template key_operand<Pair>;
-  const auto* rows = reinterpret_cast<const float*>(m.stages);
+  const auto* rows = reinterpret_cast<const float*>(m.ring);
   for (std::uint32_t i = me.thread; i < Block::key_steps * Block::row_blocks * warp_threads; i += block_threads) {
     const lane_place l = lane_place::of(i % warp_threads);
     const std::uint32_t step = i / (Block::row_blocks * warp_threads), row = i / warp_threads % Block::row_blocks * 8 + l.g;
@@ -74,7 +74,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   load_queries<Block>(m, c, item, row_of, me);
   prepare_queries<Block, typename Block::raw_pair>(m, m.raw_queries, me);
   if constexpr (!Block::one_form) {
-    auto* rows = reinterpret_cast<float*>(m.stages);
+    auto* rows = reinterpret_cast<float*>(m.ring);
     if constexpr (Block::rotated_keys) {
       __syncthreads();
       rotate_rows(rows, Block::rows, Block::dim, me);
@@ -95,7 +95,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
 template <class Block, class Call>
 __device__ void write_rows(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, typename Block::registers& r, thread_place me) noexcept {
   const std::uint32_t group = c.shape.group(), count = item.count * group;
-  auto* turned = reinterpret_cast<float*>(m.stages);
+  auto* turned = reinterpret_cast<float*>(m.ring);
   if constexpr (Block::rotated_values) __syncthreads();
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)

@@ -190,28 +190,29 @@ class share {
     const row_positions<Block> positions(item, c_.shape.group(), me_);
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
     tile_queue<Block> queue(m, c_.shape, item, from, to, me_.thread);
-    for (std::uint32_t i = 0; i + 1 < Block::stages; ++i) queue.ask();
-    std::uint32_t stage = 0;
+#pragma unroll 1
+    for (std::uint32_t i = 0; i + 1 < Block::ring_tiles; ++i) queue.ask(0);
+    std::uint32_t entry = 0;
     for (std::uint32_t ordinal = from; ordinal < to; ++ordinal) {
       const std::uint32_t piece = item.pieces.piece(ordinal);
       walk.skip_to(piece, merge);
       if (walk.filled() != 0) s.keep(r, stack(walk.filled() - 1));
-      fold_piece<Block>(queue, stage, item, positions, r);
+      fold_piece<Block>(queue, entry, item, positions, r);
       walk.push({0, piece}, merge);
     }
   }
 
   template <class Block>
-  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& stage, const plan_item& item, const row_positions<Block>& positions, typename Block::registers& r) noexcept {
+  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, const plan_item& item, const row_positions<Block>& positions, typename Block::registers& r) noexcept {
     auto& m = memory<Block>();
     r.clear();
     bool last = false, exact = false;
     while (!last) {
-      device::copy_wait<static_cast<int>(Block::stages) - 2>();
+      device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
       __syncthreads();
-      queue.ask();  // into the stage that was folded before this one
-      const staged_tile& tile = m.tiles[stage];
-      const std::byte* staged = m.stages[stage];
+      const staged_tile& tile = m.tiles[entry];
+      queue.ask(tile.begin);  // into places of tiles that were folded before this one
+      const std::byte* staged = m.place(tile.begin);
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
         fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
         exact = true;
@@ -222,7 +223,7 @@ class share {
         if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
       }
       last = tile.last;
-      stage = stage + 1 == Block::stages ? 0 : stage + 1;
+      entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;
     }
     if constexpr (Block::rotated_values)
       if (exact) turn_over<Block>(m, r, me_);
