@@ -4,7 +4,7 @@
 A text is found exactly once in its header; take enough of its surroundings.
 """
 
-_FOLD, _SHARE, _QUEUE = "attention/cuda/fold.cuh", "attention/cuda/share.cuh", "attention/cuda/tile_queue.cuh"
+_FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share.cuh", "attention/cuda/tile_queue.cuh", "attention/cuda/merge.cuh"
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8 = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh"
@@ -27,7 +27,7 @@ MUTANTS = [
      "m.last[0] = device::arrive(c_.arrivals + number, last) == last;\n    }", "the verdict is read before it is written"),
     ("decode", _STATES, "void keep(const registers& r, std::byte* to) const noexcept {\n    __syncthreads();", "void keep(const registers& r, std::byte* to) const noexcept {",
      "sums of a state are overwritten while others read them"),
-    ("prefix", _SHARE, "s.keep(r, stack(walk.filled() - 1));\n    __syncthreads();\n  }", "s.keep(r, stack(walk.filled() - 1));\n  }",
+    ("prefix", _MERGE, "s.keep(r, stack(walk.filled() - 1));\n    __syncthreads();\n  }", "s.keep(r, stack(walk.filled() - 1));\n  }",
      "a state is read back before the four threads that keep its sums have written them"),
     ("decode", _QUERIES, "* scale : 0.0f;\n  }\n  __syncthreads();", "* scale : 0.0f;\n  }", "coefficients are made of rows that others are still writing"),
     ("chunks", _QUERIES, "      __syncwarp();\n", "", "lanes of a rotation run ahead of each other"),
@@ -60,7 +60,7 @@ MUTANTS = [
     ("decode", _QUEUE, "order_ >>= 2, --left_;", "order_ >>= 1, --left_;", "folds one tile twice and another never"),
     ("decode", _QUEUE, "r.base + std::size_t{page_} * r.page_stride", "r.base + std::size_t{slot_ - r.slot} * r.page_stride", "takes slots for pages"),
     ("decode", _SHARE, "const std::uint32_t last = parts_of(item) - 1;", "const std::uint32_t last = parts_of(item);", "waits for one part more than there are"),
-    ("decode", _SHARE, "w < item.first_worker + item.workers; ++w)", "w + 1 < item.first_worker + item.workers; ++w)", "the last worker's part is forgotten"),
+    ("decode", _MERGE, "w < item.first_worker + item.workers; ++w)", "w + 1 < item.first_worker + item.workers; ++w)", "the last worker's part is forgotten"),
     ("decode", _QUERIES, "if (row >= count) continue;", "if (row > count) continue;", "writes one row more than the item has"),
     ("decode", _QUERIES, "i < Block::rows * Block::dim; i += block_threads) {\n    const std::uint32_t r = i / Block::dim, channel", "i < count * Block::dim; i += block_threads) {\n    const std::uint32_t r = i / Block::dim, channel",
      "rows past the item's are no zeros but what lay there"),
@@ -120,15 +120,15 @@ MUTANTS = [
     ("chunks", _QUEUE, "past_ += raw ? Block::raw_places : 1;", "past_ += 1;", "the next tile lands inside of an exact one"),
     ("chunks", _QUEUE, "if (thread_ == 0) memory_.tiles[entry_] = nothing(false);", "", "a turn without a tile is described as an older one"),
     ("chunks", _QUEUE, "memory_.head.runs[run].form != pass", "memory_.head.runs[run].form == pass", "sealed tiles before exact ones"),
-    ("split", _SHARE, "scratch_.part(worker, split_slot(c_.plan, worker, number), k)", "scratch_.part(worker, 0, k)", "both shared items of a worker in one place"),
+    ("split", _MERGE, "scratch_.part(worker, split_slot(c_.plan, worker, number), k)", "scratch_.part(worker, 0, k)", "both shared items of a worker in one place"),
     ("split", _SHARE, "      walk.skip_to(piece, merge);\n", "", "siblings across a gap do not merge"),
-    ("split", _SHARE, "put_aside(walk, stack, s, r);\n        s.load(", "s.load(", "a part is loaded over the one before"),
+    ("split", _MERGE, "put_aside(walk, stack, s, r);\n        s.load(", "s.load(", "a part is loaded over the one before"),
     ("split", _SHARE, "c_.staged[item.span] + tile - span.first / tile_tokens", "c_.staged[item.span] + tile - span.first / tile_tokens + 1", "rows read the next staged tile"),
     ("split", _SHARE, "if (tile != newest) {", "if (tile > newest) {", "rows of older tiles read the newest"),
     ("split", _SHARE, "(staged * e.kv_heads + item.head)", "(staged * e.kv_heads)", "the first head's staged tile"),
     ("split", _SHARE, "c_.view.tail(span.sequence, c_.layer, item.head)", "c_.view.tail(span.sequence, 0, item.head)", "another layer's tail"),
-    ("split", _SHARE, "subtree_walk walk(0, live_of(item));", "subtree_walk walk(0, {0, 0, item.pieces.end});", "pieces that nobody folds count as states"),
-    ("prefix", _SHARE, "c_.plan.items[item.link].link + item.ordinal, k)", "c_.plan.items[item.link].link, k)", "members wait in one place"),
+    ("split", _MERGE, "subtree_walk walk(0, live_of(item));", "subtree_walk walk(0, {0, 0, item.pieces.end});", "pieces that nobody folds count as states"),
+    ("prefix", _MERGE, "c_.plan.items[item.link].link + item.ordinal, k)", "c_.plan.items[item.link].link, k)", "members wait in one place"),
     ("prefix", _SHARE, "if (me_.thread < item.count) {", "if (me_.thread + 1 < item.count) {", "the last member never hears of its prefix"),
     ("prefix", _STATES, "std::size_t{item} * plan.merge_depth + k)", "std::size_t{item} + k)", "states of two prefixes overlap"),
     ("prefix", _STATES, "there % 8 / 2;", "there / 2 % 2;", "rows of a prefix from another lane"),

@@ -201,6 +201,12 @@ struct launch_shape {
   std::size_t shared_bytes = 0;   ///< dynamic shared memory a block
 };
 
+/// No tool looks on.
+struct range {
+  explicit range(const char*) noexcept {}
+  ~range() {}
+};
+
 /// Runs the grid before it returns. fails: device (`native` 1: no device would take the shape; 2: faults were recorded).
 template <class... P, class... A>
 status launch(void (*kernel)(P...), launch_shape s, stream, A&&... arguments) noexcept {

@@ -22,6 +22,9 @@ inline constexpr float log2_e = 1.4426950408889634f;   ///< exp(x) is exp2(log2_
 #else
 
 #include <cuda_runtime.h>
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#endif
 
 namespace quire::inline v0::device {
 
@@ -38,6 +41,21 @@ using stream = cudaStream_t;
 struct launch_shape {
   std::uint32_t blocks = 1, threads = 32;
   std::size_t shared_bytes = 0;   ///< dynamic shared memory a block
+};
+
+/// A name that profilers show over the host's calls while this stands. Without a tool a push is a load and a branch, without
+/// NVTX's headers it is nothing. Ranges of a thread nest.
+class range {
+ public:
+#if __has_include(<nvtx3/nvToolsExt.h>)
+  explicit range(const char* name) noexcept { nvtxRangePushA(name); }
+  ~range() { nvtxRangePop(); }
+#else
+  explicit range(const char*) noexcept {}
+  ~range() {}
+#endif
+  range(const range&) = delete;
+  range& operator=(const range&) = delete;
 };
 
 /// fails: device (`native`: the runtime's code)

@@ -8,9 +8,13 @@
 
 namespace quire::inline v0::attention::cuda {
 
-template <class Narrow, class Wide, std::uint32_t Resident, class Call>
+template <class Narrow, class Wide, std::uint32_t Resident, class Call, bool Merging = true>
 __global__ void __launch_bounds__(block_threads, Resident) fold_kernel(const __grid_constant__ Call c) {
-  share<Narrow, Wide, Call>(c, device::shared_memory(), blockIdx.x).run();
+  share<Narrow, Wide, Call, Merging>(c, device::shared_memory(), blockIdx.x).run();
+}
+template <class Narrow, class Wide, class Call>
+__global__ void __launch_bounds__(block_threads) merge_kernel(const __grid_constant__ Call c, bool of_prefixes) {
+  merger<Narrow, Wide, Call>(c, device::shared_memory(), blockIdx.x).merge_all(of_prefixes);
 }
 
 /// Attention of the rows of a step for one head size and at most `Rows` rows an item (the plan's limit): 8 or 16 for decoding,
@@ -50,13 +54,32 @@ struct attend {
 
   /// fails: unsupported_shape (also a plan with prefixes for a kernel without, or where logits depend on a member's own position), device.
   static status launch(const call& c, device::stream on) noexcept {
+    if (const status s = check(c); !s) return s;
+    if (c.plan.item_count == 0) return {};
+    const device::range named("quire: attend");
+    return device::launch(&fold_kernel<block, prefix_block, numbers.blocks, call>, on_slots(c), on, c);
+  }
+  /// The same in two launches, three where there are prefixes: workers only keep their parts, then blocks merge them. The bits are those of
+  /// `launch`, which this is to be compared with; arrivals are not used.
+  static status launch_apart(const call& c, device::stream on) noexcept {
+    if (const status s = check(c); !s) return s;
+    if (c.plan.item_count == 0) return {};
+    const device::range named("quire: attend in two passes");
+    if (const status s = device::launch(&fold_kernel<block, prefix_block, numbers.blocks, call, false>, on_slots(c), on, c); !s) return s;
+    if (c.plan.prefix_items != 0)
+      if (const status s = device::launch(&merge_kernel<block, prefix_block, call>, on_slots(c), on, c, true); !s) return s;
+    return device::launch(&merge_kernel<block, prefix_block, call>, on_slots(c), on, c, false);
+  }
+
+ private:
+  static constexpr status check(const call& c) noexcept {
     if (const status s = supports(c.shape); !s) return s;
     if (PrefixRows == 0 && c.plan.prefix_items != 0) return {errc::unsupported_shape, "prefixes of a plan for a kernel without PrefixRows", c.plan.prefix_items, 0, 0};
     if (c.plan.prefix_items != 0 && !shares_prefixes(c.shape))
       return {errc::unsupported_shape, "prefixes of a plan beside ALiBi or the model's window", c.plan.prefix_items, 0, 0};
-    if (c.plan.item_count == 0) return {};
-    return device::launch(&fold_kernel<block, prefix_block, numbers.blocks, call>, {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}, on, c);
+    return {};
   }
+  static constexpr device::launch_shape on_slots(const call& c) noexcept { return {.blocks = c.plan.slots, .threads = block_threads, .shared_bytes = shared_bytes()}; }
 };
 
 }  // namespace quire::inline v0::attention::cuda
