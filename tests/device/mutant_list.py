@@ -11,9 +11,9 @@ _APPEND, _ENCODE, _FP8 = "attention/cuda/append.cuh", "attention/cuda/encode.cuh
 
 MUTANTS = [
     # Barriers.
-    ("decode", _FOLD, "m.top[me.warp][b * 8 + me.at.t * 2 + j] = most;\n    }\n  __syncthreads();", "m.top[me.warp][b * 8 + me.at.t * 2 + j] = most;\n    }",
+    ("decode", _FOLD, "m.top[me.warp][Block::row_of(b, j, me.at)] = most;\n    }\n  __syncthreads();", "m.top[me.warp][Block::row_of(b, j, me.at)] = most;\n    }",
      "no barrier between a warp's maxima and those who read them"),
-    ("decode", _FOLD, "pack<values>(first, second);\n    }\n  __syncthreads();", "pack<values>(first, second);\n    }",
+    ("decode", _FOLD, "(m.weights)[at] = {first, second};\n    }\n  __syncthreads();", "(m.weights)[at] = {first, second};\n    }",
      "no barrier between weights and the product that reads them"),
     ("decode", _FOLD, "m.low[me.warp][row] = low;\n    }\n  __syncthreads();", "m.low[me.warp][row] = low;\n    }",
      "no barrier between a warp's sums and those who add them"),
@@ -47,11 +47,11 @@ MUTANTS = [
     ("decode", _OPERAND, "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)}",
      "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high >> 32)}",
      "two words of the left operand are swapped"),
-    ("decode", _FOLD, "(me.at.t * 2 + j) * 4 + to.t) * 2 + to.half]", "(me.at.t * 2 + j) * 4 + to.t) * 2 + (to.half ^ 1)]", "halves of the weights' fragment are swapped"),
-    ("decode", _FOLD, "r.o[i][b][c] *= factor[b][c % 2];", "r.o[i][b][c] *= factor[b][c / 2];", "sums are rescaled by another row's factor"),
+    ("decode", _FOLD, "row % 8 * 4 + to.t) * 2 + to.half;", "row % 8 * 4 + to.t) * 2 + (to.half ^ 1);", "halves of the weights' fragment are swapped"),
+    ("decode", _FOLD, "r.o[i][b][c] *= factor[b][c % lane_rows];", "r.o[i][b][c] *= factor[b][c / lane_rows];", "sums are rescaled by another row's factor"),
     ("decode", _QUERIES, "const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});", "const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});",
      "the queries' upper half repeats the lower"),
-    ("decode", _STATES, "(i * Block::row_blocks + b) * block_threads + me_.thread", "(i * Block::row_blocks + b) * block_threads + me_.lane", "warps keep their sums in the same place"),
+    ("decode", _STATES, "* (block_threads / copies) + me_.thread / copies;", "* (block_threads / copies) + me_.lane / copies;", "warps keep their sums in the same place"),
     # Ranges, masks and order.
     ("decode", _FOLD, "for (std::uint32_t d = 4; d < warp_threads; d *= 2) l +=", "for (std::uint32_t d = 8; d < warp_threads; d *= 2) l +=", "half of the lanes are left out of the sums"),
     ("decode", _FOLD, "(t.live >> token & 1u) != 0", "(t.live >> (token + 1) & 1u) != 0", "the newest token is masked"),
@@ -61,7 +61,7 @@ MUTANTS = [
     ("decode", _QUEUE, "r.base + std::size_t{page_} * r.page_stride", "r.base + std::size_t{slot_ - r.slot} * r.page_stride", "takes slots for pages"),
     ("decode", _SHARE, "const std::uint32_t last = parts_of(item) - 1;", "const std::uint32_t last = parts_of(item);", "waits for one part more than there are"),
     ("decode", _MERGE, "w < item.first_worker + item.workers; ++w)", "w + 1 < item.first_worker + item.workers; ++w)", "the last worker's part is forgotten"),
-    ("decode", _QUERIES, "if (row >= count) continue;", "if (row > count) continue;", "writes one row more than the item has"),
+    ("decode", _QUERIES, "if (row >= count || !Block::speaks(me.at)) continue;", "if (row > count || !Block::speaks(me.at)) continue;", "writes one row more than the item has"),
     ("decode", _QUERIES, "i < Block::rows * Block::dim; i += block_threads) {\n    const std::uint32_t r = i / Block::dim, channel", "i < count * Block::dim; i += block_threads) {\n    const std::uint32_t r = i / Block::dim, channel",
      "rows past the item's are no zeros but what lay there"),
     ("decode", _STATES, "before = device::exp2((left_m - safe) * log2_e), after = device::exp2((m - safe) * log2_e);", "after = device::exp2((left_m - safe) * log2_e), before = device::exp2((m - safe) * log2_e);",
@@ -72,8 +72,8 @@ MUTANTS = [
     # Codes.
     ("channels", _FOLD, "const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = __shfl_sync(~0u, x, me.at.t * 8 + 4);", "const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = even;",
      "the odd row gets the even row's minimum"),
-    ("channels", _FOLD, "high = 2 * keys::pair_of({step, me.at.t, 1});", "high = 2 * keys::pair_of({step, me.at.t, 0});", "the upper half is scaled as the lower"),
-    ("chunks", _FOLD, "minimum[c / 2] * m.query_sum[b * 8 + me.at.t * 2 + c % 2]", "minimum[c / 2] * m.query_sum[b * 8 + me.at.t * 2 + c / 2]", "another row's sum with a token's minimum"),
+    ("channels", _FOLD, "high = 2 * keys::pair_of({step, me.at.t, 1}), at[4]", "high = 2 * keys::pair_of({step, me.at.t, 0}), at[4]", "the upper half is scaled as the lower"),
+    ("chunks", _FOLD, "m.query_sum[Block::row_of(b, c % lane_rows, me.at)]", "m.query_sum[Block::row_of(b, c / lane_rows, me.at)]", "another row's sum with a token's minimum"),
     ("chunks", _SHARE, "if (exact) turn_over<Block>(m, r, me_);\n        exact = false;", "exact = false;", "exact values are added in the wrong basis"),
     # Appending and sealing.
     ("append", _APPEND, "if (end > begin && s.first % tile_tokens != 0) {", "if (end > begin && s.first % tile_tokens == 0) {", "earlier rows of the first tile stay behind"),
@@ -110,8 +110,8 @@ MUTANTS = [
     ("split", _FOLD, "r.l[b][j] = fmaf(r.l[b][j], factor[b][j], first + second);", "r.l[b][j] += first + second;", "l keeps the scale of an older maximum"),
     ("split", _FOLD, "fmaf(r.low[b][j], factor[b][j], fmaf(first", "fmaf(r.low[b][j], 1.0f, fmaf(first", "the part that minima make keeps an older scale"),
     ("split", _FOLD, "if constexpr (values::scaled != scaling::rows) r.low[b][j] *= factor[b][j];", "", "what sealed tiles left is not rescaled by an exact one"),
-    ("split", _FOLD, "r.o[i][b][j] += low, r.o[i][b][2 + j] += low;", "r.o[i][b][j] += low;", "odd channels lack the minima"),
-    ("split", _FOLD, "item.first + (b * 8 + me.at.t * 2 + j) / group;", "item.first + (b * 8 + me.at.t * 2 + j) % group;", "rows take each other's positions"),
+    ("split", _FOLD, "r.o[i][b][j] += low, r.o[i][b][Block::lane_rows + j] += low;", "r.o[i][b][j] += low;", "odd channels lack the minima"),
+    ("split", _FOLD, "item.first + Block::row_of(b, j, me.at) / group;", "item.first + Block::row_of(b, j, me.at) % group;", "rows take each other's positions"),
     ("split", _QUEUE, "slot < r.slot + r.tiles()", "slot <= r.slot + r.tiles()", "a tile past the end of a run"),
     ("split", _QUEUE, "order_ |= k << 2 * left_", "order_ |= k << left_", "tiles of a piece run into each other"),
     ("split", _QUEUE, "entry_ = entry_ + 1 == Block::ring_tiles ? 0 : entry_ + 1;", "entry_ = entry_ + 2 == Block::ring_tiles ? 0 : entry_ + 1;", "one description is never used, another twice"),
@@ -139,4 +139,15 @@ MUTANTS = [
     ("split", _QUERIES, "if (me.lane == 0) m.query_sum[r] = sum;", "if (me.lane == 0) m.query_sum[r / 2] = sum;", "sums of queries in other rows' places"),
     ("split", _QUERIES, "(item.head * group + r % group) * Block::dim + channel]) * scale", "(item.head + r % group) * Block::dim + channel]) * scale", "query heads of another kv head"),
     ("split", _QUERIES, "const std::uint32_t head = item.head * group + row % group;", "const std::uint32_t head = item.head * group + row / group;", "outputs in another head's place"),
+    # One or two rows on CUDA cores.
+    ("cores", _FOLD, "  if constexpr (Block::on_cores) gather_lanes<Block>(r);\n#pragma unroll", "#pragma unroll", "a quarter of every sum"),
+    ("cores", _FOLD, "  if constexpr (Block::on_cores) gather_lanes<Block>(r);\n  const auto each", "  const auto each", "a quarter of what exact tiles made is turned over"),
+    ("cores", _FOLD, "own = mine ? shared : 0.0f;", "own = shared;", "what was turned over counts four times"),
+    ("cores", _FOLD, "s[0][c] += least[c % lane_rows];", "s[0][c] += least[0];", "both rows get the first one's minima"),
+    ("cores", _FOLD, "      s[0][c] = over_lanes(s[0][c]);\n", "", "logits of a quarter of the channels"),
+    ("cores", _FOLD, "else if (Block::speaks(me.at)) reinterpret_cast", "else reinterpret_cast", "four lanes write one weight"),
+    ("cores", _OPERAND, "fmaf(b.y, x.w, fmaf(b.x, x.z,", "fmaf(b.y, x.z, fmaf(b.x, x.w,", "neighbouring rows swapped"),
+    ("cores", _OPERAND, "{__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)}", "{__uint_as_float(word & 0xffff0000u), __uint_as_float(word << 16)}", "halves of a word swapped"),
+    ("cores", _STATES, "    if (!Block::speaks(me_.at)) return;\n", "", "four lanes write one state"),
+    ("cores", _QUERIES, "if constexpr (Block::on_cores || keys::scaled == scaling::rows) {", "if constexpr (keys::scaled == scaling::rows) {", "coefficients are packed that are read as f32"),
 ]

@@ -25,6 +25,7 @@ using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, 
 struct seen {
   std::uint32_t row, channel;
   float m, l, low, o;
+  bool speaks;
 };
 
 /// Which row and channel each register of each thread is, and what `clear` puts there.
@@ -33,22 +34,25 @@ __global__ void __launch_bounds__(cuda::block_threads) look(seen* out) {
   const cuda::thread_place me = cuda::thread_place::here();
   typename Block::registers r;
   r.clear();
-  std::uint32_t n = me.thread * Block::own_blocks * Block::row_blocks * 4;
+  std::uint32_t n = me.thread * Block::own_blocks * Block::row_blocks * Block::fragment_floats;
   for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
     for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
-      for (std::uint32_t c = 0; c < 4; ++c) out[n++] = {b * 8 + me.at.t * 2 + c % 2, me.channel(i) + 2 * me.at.g + c / 2, r.m[b][c % 2], r.l[b][c % 2], r.low[b][c % 2], r.o[i][b][c]};
+      for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) {
+        const std::uint32_t j = c % Block::lane_rows;
+        out[n++] = {Block::row_of(b, j, me.at), me.channel(i) + 2 * me.at.g + c / Block::lane_rows, r.m[b][j], r.l[b][j], r.low[b][j], r.o[i][b][c], Block::speaks(me.at)};
+      }
 }
 
 template <class Block>
 void check_places() {
-  device_array<seen> out(std::size_t{cuda::block_threads} * Block::own_blocks * Block::row_blocks * 4, "places");
+  device_array<seen> out(std::size_t{cuda::block_threads} * Block::own_blocks * Block::row_blocks * Block::fragment_floats, "places");
   const status launched = device::launch(&look<Block>, {.threads = cuda::block_threads}, {}, out.data());
   device_test::finish();
   REQUIRE(launched);
   std::map<std::pair<std::uint32_t, std::uint32_t>, int> held;
   for (const seen& s : out.download()) {
     CHECK((s.m == -INFINITY && s.l == 0 && s.low == 0 && s.o == 0));
-    if (s.channel < Block::dim) ++held[{s.row, s.channel}];  // past the last block of channels nothing is held
+    if (s.channel < Block::dim && s.speaks) ++held[{s.row, s.channel}];  // past the last block of channels nothing is held
   }
   CHECK(held.size() == std::size_t{Block::rows} * Block::dim);
   for (const auto& [place, times] : held) CHECK(times == 1);
@@ -61,6 +65,8 @@ TEST_CASE("cuda blocks: every row's every channel is one thread's, cleared to th
   check_places<block_of<kv::raw_bf16, 64, 16>>();
   check_places<block_of<kv::raw_bf16, 96, 8>>();
   check_places<block_of<kv::raw_bf16, 256, 32>>();
+  check_places<block_of<kv::raw_bf16, 96, 2>>();
+  check_places<block_of<kv::raw_bf16, 64, 1>>();
 }
 
 TEST_CASE("cuda blocks: shared memory and states of the usual shapes") {

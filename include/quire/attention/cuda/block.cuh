@@ -37,10 +37,11 @@ struct staged_tile {
   bool exempt, whole, last; ///< seen whatever the window says; seen whole by every row; the last of its piece
 };
 
-/// Compile-time shape of what a block folds: `Rows` query rows of one kv head.
+/// Compile-time shape of what a block folds: `Rows` query rows of one kv head. Eight and more stand on a tensor-core product's columns;
+/// of one or two most columns would be empty, and CUDA cores sum them in f32.
 template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows>
 struct fold_shape {
-  static_assert(Rows % 8 == 0 && Rows <= 64, "quire::attention::cuda: Rows must be 8, 16, 32 or 64");
+  static_assert(Rows == 1 || Rows == 2 || (Rows % 8 == 0 && Rows <= 64), "quire::attention::cuda: Rows must be 1, 2, 8, 16, 32 or 64");
   static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
   static_assert(!L::stepwise && !L::overlays, "quire::attention::cuda: layouts that need scores or a remainder (overlays, compensation tokens) have no device kernels yet");
   static_assert(operand<typename L::sealed_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns && operand<typename L::raw_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns,
@@ -58,7 +59,10 @@ struct fold_shape {
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
 
   static constexpr std::uint32_t dim = Dim, rows = Rows;
-  static constexpr std::uint32_t row_blocks = Rows / 8;                                     ///< columns of products, eight query rows each
+  static constexpr bool on_cores = Rows < 8;
+  static constexpr std::uint32_t row_blocks = on_cores ? 1 : Rows / 8;                      ///< columns of products, eight query rows each
+  static constexpr std::uint32_t lane_rows = on_cores ? Rows : 2;                           ///< rows of a block that a lane holds
+  static constexpr std::uint32_t row_lanes = on_cores ? Rows * 4 : warp_threads;            ///< [row of a block][t]
   static constexpr std::uint32_t channel_blocks = Dim / mma_columns;                        ///< dealt to the warps in turn
   static constexpr std::uint32_t own_blocks = (channel_blocks + block_warps - 1) / block_warps;
   static constexpr std::uint32_t key_steps = Dim / mma_rows, value_steps = tile_tokens / mma_rows;
@@ -73,26 +77,35 @@ struct fold_shape {
   static constexpr std::uint32_t least_tiles = raw_places > 2 ? raw_places : 2;
   template <class Pair>
   static constexpr bool by_tile = key_operand<Pair>::scaled == scaling::rows;               ///< coefficients of keys change with the tile
-  static constexpr std::uint32_t query_words = key_steps * row_blocks * warp_threads * 2;
+  /// Coefficients: two packed words of four rows of X, or four f32 where keys are scaled anew for every tile and on CUDA cores.
+  template <class Pair>
+  static constexpr std::uint32_t query_words = key_steps * row_blocks * row_lanes * (on_cores || by_tile<Pair> ? 4 : 2);
+  static constexpr std::uint32_t weight_words = value_steps * row_blocks * row_lanes * (on_cores ? 4 : 2);
+
+  /// Row j of block b that a lane holds. On CUDA cores all four t hold the same rows, and t 0 speaks for them.
+  __device__ static constexpr std::uint32_t row_of(std::uint32_t b, std::uint32_t j, lane_place at) noexcept { return on_cores ? j : b * 8 + at.t * 2 + j; }
+  __device__ static constexpr bool speaks(lane_place at) noexcept { return !on_cores || at.t == 0; }
 
   /// States in scratch: (m, l) of each row, then o in the order in which threads hold it.
-  static constexpr std::size_t state_bytes = Rows * sizeof(softmax_state) + std::size_t{own_blocks} * row_blocks * block_threads * 16;
+  static constexpr std::uint32_t fragments = own_blocks * row_blocks * (on_cores ? block_threads / 4 : block_threads), fragment_floats = 2 * lane_rows;
+  static constexpr std::size_t sum_bytes = round_up(Rows * sizeof(softmax_state), 16), state_bytes = sum_bytes + round_up(fragments * fragment_floats * sizeof(float), 16);
 
   /// Query rows of one item as the lanes of a warp hold them: rows 8b + 2t and 8b + 2t + 1 for each block b. m and l: every lane
-  /// with that t has the same; o [own block][row block]: channels 2g (then 2g + 1) of the block for both rows.
+  /// with that t has the same; o [own block][row block]: channels 2g (then 2g + 1) of the block for the lane's rows. On CUDA cores the
+  /// four t have parts of o while a piece is folded, and all have the whole afterwards.
   struct registers {
-    float m[row_blocks][2], l[row_blocks][2], low[row_blocks][2];
-    float o[own_blocks][row_blocks][4];
+    float m[row_blocks][lane_rows], l[row_blocks][lane_rows], low[row_blocks][lane_rows];
+    float o[own_blocks][row_blocks][fragment_floats];
 
     __device__ void clear() noexcept {
 #pragma unroll
       for (std::uint32_t b = 0; b < row_blocks; ++b) {
 #pragma unroll
-        for (std::uint32_t j = 0; j < 2; ++j) m[b][j] = -INFINITY, l[b][j] = 0, low[b][j] = 0;
+        for (std::uint32_t j = 0; j < lane_rows; ++j) m[b][j] = -INFINITY, l[b][j] = 0, low[b][j] = 0;
 #pragma unroll
         for (std::uint32_t i = 0; i < own_blocks; ++i)
 #pragma unroll
-          for (std::uint32_t c = 0; c < 4; ++c) o[i][b][c] = 0;
+          for (std::uint32_t c = 0; c < fragment_floats; ++c) o[i][b][c] = 0;
       }
     }
   };
@@ -108,9 +121,9 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
   /// Dynamic shared memory. Queries and outputs pass through `ring` as f32 [Rows][Dim] while no tile is there.
   struct memory {
     alignas(128) std::byte ring[Tiles * shape::place_bytes];
-    alignas(16) std::uint32_t raw_queries[shape::query_words];                              ///< [step][row block][lane][2]
-    alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::query_words * (shape::template by_tile<typename shape::sealed_pair> ? 2 : 1)];  ///< by tile: f32 [..][4]
-    alignas(16) std::uint32_t weights[shape::value_steps * shape::row_blocks * warp_threads * 2];
+    alignas(16) std::uint32_t raw_queries[shape::template query_words<typename shape::raw_pair>];   ///< [step][row block][row][t][2 or 4]
+    alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
+    alignas(16) std::uint32_t weights[shape::weight_words];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
     float query_sum[Rows];

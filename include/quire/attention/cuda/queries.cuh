@@ -55,12 +55,12 @@ template <class Block, class Pair>
 __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* to, thread_place me) noexcept {
   using keys = typename Block::template key_operand<Pair>;
   const auto* rows = reinterpret_cast<const float*>(m.ring);
-  for (std::uint32_t i = me.thread; i < Block::key_steps * Block::row_blocks * warp_threads; i += block_threads) {
-    const lane_place l = lane_place::of(i % warp_threads);
-    const std::uint32_t step = i / (Block::row_blocks * warp_threads), row = i / warp_threads % Block::row_blocks * 8 + l.g;
+  for (std::uint32_t i = me.thread; i < Block::key_steps * Block::row_blocks * Block::row_lanes; i += block_threads) {
+    const lane_place l = lane_place::of(i % Block::row_lanes);
+    const std::uint32_t step = i / (Block::row_blocks * Block::row_lanes), row = i / Block::row_lanes % Block::row_blocks * 8 + l.g;
     const float* low = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});
     const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});
-    if constexpr (keys::scaled == scaling::rows) {
+    if constexpr (Block::on_cores || keys::scaled == scaling::rows) {
       reinterpret_cast<float4*>(to)[i] = {low[0], low[1], high[0], high[1]};
     } else {
       to[2 * i] = pack<keys>(low[0], low[1]), to[2 * i + 1] = pack<keys>(high[0], high[1]);
@@ -100,9 +100,9 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
-    for (std::uint32_t j = 0; j < 2; ++j) {
-      const std::uint32_t row = b * 8 + me.at.t * 2 + j;
-      if (row >= count) continue;
+    for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
+      const std::uint32_t row = Block::row_of(b, j, me.at);
+      if (row >= count || !Block::speaks(me.at)) continue;
       const std::uint32_t head = item.head * group + row % group;
       float scale = r.l[b][j] > 0 ? 1.0f / r.l[b][j] : 0.0f;
       if (c.shape.sink_logits != nullptr && r.l[b][j] > 0) {
@@ -114,7 +114,7 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
       for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
         const std::uint32_t channel = me.channel(i) + 2 * me.at.g;
         if (Block::channel_blocks % block_warps != 0 && channel >= Block::dim) continue;
-        const float x = r.o[i][b][j] * scale, y = r.o[i][b][2 + j] * scale;
+        const float x = r.o[i][b][j] * scale, y = r.o[i][b][Block::lane_rows + j] * scale;
         if constexpr (Block::rotated_values) turned[row * Block::dim + channel] = x, turned[row * Block::dim + channel + 1] = y;
         else out[channel] = narrow<typename Block::row>(x), out[channel + 1] = narrow<typename Block::row>(y);
       }
