@@ -22,7 +22,7 @@ inline constexpr float log2_e = 1.4426950408889634f;   ///< exp(x) is exp2(log2_
 #else
 
 #include <cuda_runtime.h>
-#if __has_include(<nvtx3/nvToolsExt.h>)
+#if !defined(__CUDA_ARCH__) && __has_include(<nvtx3/nvToolsExt.h>)  // half a second of parsing in each pass that sees it
 #include <nvtx3/nvToolsExt.h>
 #endif
 
@@ -47,7 +47,7 @@ struct launch_shape {
 /// NVTX's headers it is nothing. Ranges of a thread nest.
 class range {
  public:
-#if __has_include(<nvtx3/nvToolsExt.h>)
+#if !defined(__CUDA_ARCH__) && __has_include(<nvtx3/nvToolsExt.h>)
   explicit range(const char* name) noexcept { nvtxRangePushA(name); }
   ~range() { nvtxRangePop(); }
 #else

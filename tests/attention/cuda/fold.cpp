@@ -87,7 +87,7 @@ std::vector<fold_case> cases_of(std::uint32_t dim, std::uint32_t rows, bool both
       f.p = {.q_heads = group * kv_heads, .kv_heads = kv_heads, .dim_k = dim, .dim_v = dim};
       f.item = {0, head, at + 700, query_tokens, {}};
       for (std::uint32_t i = 0; i < most_tiles; ++i)
-        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .begin = 0, .form = form, .exempt = false, .whole = false, .last = false};
+        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .begin = 0, .form = form, .exempt = false, .whole = false, .last = false, .turns = false};
       change(f);
       cases.push_back(f);
     }

@@ -165,7 +165,10 @@ void check(unsigned seed) {
       CHECK((got[n].live == 0 && got[n].form == 2));
       ++n;
     }
-    for (std::uint32_t i = before; i < n; ++i) CHECK(got[i].last == (i + 1 == n));
+    for (std::uint32_t i = before; i < n; ++i) {
+      CHECK(got[i].last == (i + 1 == n));
+      CHECK(got[i].turns == (Block::rotated_values && got[i].form == 0 && (i + 1 == n || got[i + 1].form != 0)));
+    }
   }
   const auto turns = count.download();
   CHECK(turns[0] == n);

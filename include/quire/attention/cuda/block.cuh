@@ -35,6 +35,7 @@ struct staged_tile {
   std::uint32_t begin;      ///< first place it has in the ring, counted on and on: place p lies at p modulo the ring's places
   std::uint8_t form;        ///< 0 raw, 1 sealed, 2: no tile, for the piece has none (`last`) or the ring had no room yet
   bool exempt, whole, last; ///< seen whatever the window says; seen whole by every row; the last of its piece
+  bool turns;               ///< the last exact one of a piece whose sealed values are rotated: their sum so far is turned over
 };
 
 /// Compile-time shape of what a block folds: `Rows` query rows of one kv head. Eight and more stand on a tensor-core product's columns;

@@ -51,12 +51,10 @@ class merger {
   }
   __device__ static std::uint32_t parts_of(const plan_item& item) noexcept { return item.workers + (prefixes && item.prefix != 0); }
 
-  /// Merges all parts of a span's item and writes its rows.
-  __device__ void finish(std::uint32_t number) noexcept {
+  /// Merges all parts of a span's item into r.
+  __device__ void collect(std::uint32_t number, typename Narrow::registers& r) const noexcept {
     const plan_item& item = c_.plan.items[number];
-    const query_span& span = c_.plan.spans[item.span];
     const states<Narrow> s(me_);
-    typename Narrow::registers r;
     const auto stack = [&](std::uint32_t k) { return scratch_.part(worker_, split_items, k); };
     const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
     subtree_walk walk(0, live_of(item));
@@ -71,6 +69,13 @@ class merger {
       }
     join_parts(number, item, walk, stack, s, r);
     walk.finish(merge);
+  }
+  /// The same, and writes its rows.
+  __device__ void finish(std::uint32_t number) noexcept {
+    const plan_item& item = c_.plan.items[number];
+    const query_span& span = c_.plan.spans[item.span];
+    typename Narrow::registers r;
+    collect(number, r);
     write_rows<Narrow>(memory<Narrow>(), c_, item, {c_.plan.spans, nullptr, span.row + item.first - span.first}, r, me_);
     __syncthreads();
   }

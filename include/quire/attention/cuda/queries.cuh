@@ -9,8 +9,10 @@ namespace quire::inline v0::attention::cuda {
 /// v ← H v for `rows` rows [dim] in shared memory, one row a warp at a time. The warps meet before and after.
 __device__ inline void rotate_rows(float* v, std::uint32_t rows, std::uint32_t dim, thread_place me) noexcept {
   const std::uint32_t block = kv::rotation_block(dim);
+#pragma unroll 1  // it stands in several places and runs once an item: short code is worth more
   for (std::uint32_t r = me.warp; r < rows; r += block_warps) {
     float* row = v + r * dim;
+#pragma unroll 1
     for (std::uint32_t h = 1; h < block; h *= 2) {
       for (std::uint32_t i = me.lane; i < dim / 2; i += warp_threads) {
         const std::uint32_t a = i / h * 2 * h + i % h;

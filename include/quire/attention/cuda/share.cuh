@@ -14,7 +14,7 @@ namespace quire::inline v0::attention::cuda {
 template <class Narrow, class Wide, class Call, bool Merging = true>
 class share : public merger<Narrow, Wide, Call> {
   using base = merger<Narrow, Wide, Call>;
-  using base::c_, base::worker_, base::me_, base::scratch_, base::part, base::parts_of, base::live_of, base::begin_of, base::finish, base::complete_prefix;
+  using base::c_, base::worker_, base::me_, base::scratch_, base::part, base::parts_of, base::live_of, base::begin_of, base::collect, base::finish, base::complete_prefix;
 
  public:
   using base::prefixes;
@@ -49,12 +49,12 @@ class share : public merger<Narrow, Wide, Call> {
     const states<Narrow> s(me_);
     if (parts_of(item) == 1) {
       walk.finish([&](std::uint32_t k) { s.join(stack(k), r); });
-      write_rows<Narrow>(m, c_, item, row_of, r, me_);
-      return;
+    } else {
+      s.keep(r, stack(walk.filled() - 1));
+      if (!Merging || !bring_part(m, number, item)) return;
+      collect(number, r);
     }
-    s.keep(r, stack(walk.filled() - 1));
-    if constexpr (Merging)
-      if (bring_part(m, number, item)) finish(number);
+    write_rows<Narrow>(m, c_, item, row_of, r, me_);
   }
 
   /// The same for a prefix: its last part completes it for every member.
@@ -130,43 +130,46 @@ class share : public merger<Narrow, Wide, Call> {
     const row_positions<Block> positions(item, c_.shape.group(), me_);
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
     tile_queue<Block> queue(m, c_.shape, item, from, to, me_.thread);
-#pragma unroll 1
-    for (std::uint32_t i = 0; i + 1 < Block::ring_tiles; ++i) queue.ask(0);
-    std::uint32_t entry = 0;
+    std::uint32_t entry = 0, owed = Block::ring_tiles - 1;
     for (std::uint32_t ordinal = from; ordinal < to; ++ordinal) {
       const std::uint32_t piece = item.pieces.piece(ordinal);
       walk.skip_to(piece, merge);
       if (walk.filled() != 0) s.keep(r, stack(walk.filled() - 1));
-      fold_piece<Block>(queue, entry, item, positions, r);
+      fold_piece<Block>(queue, entry, owed, item, positions, r);
       walk.push({0, piece}, merge);
     }
   }
 
+  /// `entry`: of the next tile's description. `owed`: tiles to ask for before the first one is folded (in this loop, so that the code
+  /// of asking stands once).
   template <class Block>
-  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, const plan_item& item, const row_positions<Block>& positions, typename Block::registers& r) noexcept {
+  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions<Block>& positions,
+                             typename Block::registers& r) noexcept {
     auto& m = this->template memory<Block>();
     r.clear();
-    bool last = false, exact = false;
+    bool last = false;
     while (!last) {
-      device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
-      __syncthreads();
+      if (owed == 0) {
+        device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
+        __syncthreads();
+      }
       const staged_tile& tile = m.tiles[entry];
-      queue.ask(tile.begin);  // into places of tiles that were folded before this one
+      queue.ask(owed == 0 ? tile.begin : 0);  // into places of tiles that were folded before this one
+      if (owed != 0) {
+        --owed;
+        continue;
+      }
       const std::byte* staged = m.place(tile.begin);
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
         fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
-        exact = true;
-      } else if (tile.form == 1) {
         if constexpr (Block::rotated_values)
-          if (exact) turn_over<Block>(m, r, me_);
-        exact = false;
+          if (tile.turns) turn_over<Block>(m, r, me_);
+      } else if (tile.form == 1) {
         if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
       }
       last = tile.last;
       entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;
     }
-    if constexpr (Block::rotated_values)
-      if (exact) turn_over<Block>(m, r, me_);
     gather_sums<Block>(m, r, me_);
   }
 };

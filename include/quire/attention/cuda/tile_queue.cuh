@@ -102,8 +102,13 @@ class tile_queue {
     return none;
   }
 
+  /// Whether no further exact tile of the piece comes after one of `r`.
+  __device__ bool turns(const kv::run& r) const noexcept {
+    if constexpr (!Block::rotated_values) return false;
+    else return r.form == 0 && (last_ || memory_.head.runs[run_of(piece_ * piece_tiles + (order_ & 3u))].form != 0);
+  }
   __device__ staged_tile nothing(bool last) const noexcept {
-    return {.live = 0, .position = 0, .bias = 0, .begin = past_, .form = 2, .exempt = false, .whole = false, .last = last};
+    return {.live = 0, .position = 0, .bias = 0, .begin = past_, .form = 2, .exempt = false, .whole = false, .last = last, .turns = false};
   }
   /// What the fold must know of the tile. One thread.
   __device__ void describe(staged_tile& t, std::uint32_t begin) const noexcept {
@@ -121,7 +126,7 @@ class tile_queue {
     const bool in_model = p_.window == kv::visibility::everything || oldest >= kv::visibility{0, p_.window}.window_begin(newest);
     const bool before = position + static_cast<std::int32_t>(tile_tokens) <= static_cast<std::int32_t>(item_.first) + 1;
     t = {.live = live, .position = position, .bias = r.bias, .begin = begin, .form = r.form, .exempt = r.exempt,
-         .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_};
+         .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_, .turns = turns(r)};
   }
 
   typename Block::memory& memory_;
