@@ -140,6 +140,8 @@ MUTANTS = [
     ("split", _QUERIES, "if (me.lane == 0) m.query_sum[r] = sum;", "if (me.lane == 0) m.query_sum[r / 2] = sum;", "sums of queries in other rows' places"),
     ("split", _QUERIES, "(item.head * group + r % group) * Block::dim + channel]) * scale", "(item.head + r % group) * Block::dim + channel]) * scale", "query heads of another kv head"),
     ("split", _QUERIES, "const std::uint32_t head = item.head * group + row % group;", "const std::uint32_t head = item.head * group + row / group;", "outputs in another head's place"),
+    ("chunks", _QUERIES, "for (std::uint32_t i = me.thread; i < count * Block::dim; i += block_threads) {", "for (std::uint32_t i = block_threads - 1 - me.thread; i < count * Block::dim; i += block_threads) {",
+     "the next item's queries come where another thread still reads outputs"),
     # One or two rows on CUDA cores.
     ("cores", _FOLD, "  if constexpr (Block::on_cores) gather_lanes<Block>(r);\n#pragma unroll", "#pragma unroll", "a quarter of every sum"),
     ("cores", _FOLD, "  if constexpr (Block::on_cores) gather_lanes<Block>(r);\n  const auto each", "  const auto each", "a quarter of what exact tiles made is turned over"),

@@ -93,12 +93,12 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   }
 }
 
-/// out row = o / l, with the sink logit in the denominator only; rows without a token are zero. No copy is under way.
+/// out row = o / l, with the sink logit in the denominator only; rows without a token are zero. No copy is under way, and a barrier
+/// stands behind the last read of the ring.
 template <class Block, class Call>
 __device__ void write_rows(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, typename Block::registers& r, thread_place me) noexcept {
   const std::uint32_t group = c.shape.group(), count = item.count * group;
   auto* turned = reinterpret_cast<float*>(m.ring);
-  if constexpr (Block::rotated_values) __syncthreads();
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll

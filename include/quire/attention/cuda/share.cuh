@@ -21,6 +21,8 @@ class share : public merger<Narrow, Wide, Call> {
   using typename base::widest;
   __device__ share(const Call& call, std::byte* memory, std::uint32_t worker) noexcept : base(call, memory, worker) {}
 
+  /// No barrier stands between items: of what the next one writes before its first, rows in the ring were read last by the same thread
+  /// (write_rows and load_queries deal them alike), and the head a barrier ago.
   __device__ void run() noexcept {
     const range items = items_of(c_.plan, worker_);
     for (auto i = static_cast<std::uint32_t>(items.begin); i < items.end; ++i) {
@@ -43,7 +45,6 @@ class share : public merger<Narrow, Wide, Call> {
     const auto stack = [&](std::uint32_t k) { return part(number, item, worker_, k); };
     typename Narrow::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), live_of(item));
-    __syncthreads();  // the item before is done with shared memory
     if (me_.thread == 0) describe_head(m.head, item, span);
     fold_pieces<Narrow>(item, here, row_of, walk, stack, r);
     const states<Narrow> s(me_);
@@ -65,7 +66,6 @@ class share : public merger<Narrow, Wide, Call> {
     const auto stack = [&](std::uint32_t k) { return item.workers == 1 ? scratch_.prefix(number, k) : part(number, item, worker_, k); };
     typename widest::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), item.pieces);
-    __syncthreads();
     if (me_.thread == 0) c_.view.describe_head(m.head, c_.plan.spans[item.span].sequence, c_.layer, item.head, item.pieces.end * piece_tiles, nullptr, 0);
     fold_pieces<widest>(item, here, item_rows_of{c_.plan.spans, members, 0}, walk, stack, r);
     const states<widest> s(me_);
