@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""quire-lm against llama.cpp in one run, A B A B: medians, ratios, and the read bandwidth beside them.
+"""quire-lm against llama.cpp and OpenVINO GenAI in one run, A B A B: medians, ratios, and the read bandwidth beside them.
 
-usage: peers.py --quire build/release/examples/quire-lm --llama-bench PATH --model FILE [--threads N] [--rounds N] [--output FILE]
-A peer that is not given is skipped by name.
+usage: peers.py --quire build/release/examples/quire-lm --llama-bench PATH --openvino PYTHON --model FILE [--threads N] [--rounds N] [--output FILE]
+PYTHON is an interpreter that can import openvino_genai. A peer that is not given is skipped by name.
 """
 import argparse, json, os, platform, statistics, subprocess, sys
 
@@ -26,17 +26,42 @@ def llama(a, depth):
     return (next(r["avg_ts"] for r in rows if r["n_prompt"] == 512), next(r["avg_ts"] for r in rows if r["n_gen"] == 64))
 
 
+# Run by the interpreter that has OpenVINO: a warm-up, then what was asked, at the precisions it chooses by itself (8-bit cache).
+OPENVINO = """
+import json, sys, numpy, openvino, openvino_genai as genai
+model, threads, depth = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+pipe = genai.LLMPipeline(model, "CPU", INFERENCE_NUM_THREADS=threads)
+options = genai.GenerationConfig()
+options.max_new_tokens, options.ignore_eos, options.do_sample = 64, True, False
+def run(tokens):
+    ids = numpy.arange(1000, 1000 + tokens, dtype=numpy.int64)[None]
+    inputs = genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(numpy.ones_like(ids)))
+    return pipe.generate(inputs, options).perf_metrics
+run(64)
+row = {"decode": 1000 / run(max(depth, 1)).get_tpot().mean}
+if depth == 0:
+    row["prefill"] = 512e3 / run(512).get_ttft().mean
+print(json.dumps(row))
+"""
+
+
+def openvino(a, depth):
+    return run([a.openvino, "-c", OPENVINO, a.model, str(a.threads), str(depth)])
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--quire", required=True)
     p.add_argument("--llama-bench")
+    p.add_argument("--openvino")
     p.add_argument("--model", required=True)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--output")
     a = p.parse_args()
-    if not a.llama_bench:
-        print("peers: llama.cpp skipped: --llama-bench is not given", file=sys.stderr)
+    for peer, flag, given in (("llama.cpp", "--llama-bench", a.llama_bench), ("OpenVINO", "--openvino", a.openvino)):
+        if not given:
+            print(f"peers: {peer} skipped: {flag} is not given", file=sys.stderr)
     samples = {}
     keep = lambda key, value: samples.setdefault(key, []).append(value)
     for round_ in range(a.rounds):
@@ -51,14 +76,18 @@ def main():
                     prefill, decode = llama(a, depth)
                     keep(("llama.cpp f16", depth, "prefill"), prefill)
                     keep(("llama.cpp f16", depth, "decode"), decode)
+                if a.openvino and kv == "bf16":
+                    for what, value in openvino(a, depth).items():
+                        keep(("OpenVINO u8", depth, what), value)
     rows = [{"who": w, "depth": d, "what": k, "median": statistics.median(v), "samples": v} for (w, d, k), v in samples.items()]
     for r in rows:
-        peer = samples.get(("llama.cpp f16", r["depth"], r["what"]))
-        own = samples[(r["who"], r["depth"], r["what"])]
-        if peer and r["who"].startswith("quire"):
-            r["ratio_to_llama.cpp"] = statistics.median(x / y for x, y in zip(own, peer))
-        print(f"{r['who']:22} depth {r['depth']:5} {r['what']:10} {r['median']:9.1f}" +
-              (f"   x {r['ratio_to_llama.cpp']:.2f} of llama.cpp" if "ratio_to_llama.cpp" in r else ""))
+        line = f"{r['who']:22} depth {r['depth']:5} {r['what']:10} {r['median']:9.1f}"
+        for who, name in (("llama.cpp f16", "llama.cpp"), ("OpenVINO u8", "OpenVINO")):
+            peer = samples.get((who, r["depth"], r["what"]))
+            if peer and r["who"].startswith("quire"):
+                r["ratio_to_" + name] = statistics.median(x / y for x, y in zip(samples[(r["who"], r["depth"], r["what"])], peer))
+                line += f"   x {r['ratio_to_' + name]:.2f} of {name}"
+        print(line)
     if a.output:
         cpu = next((l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

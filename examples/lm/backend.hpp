@@ -109,5 +109,7 @@ struct instruction_set {
   make_backend make;
 };
 instruction_set choose_instruction_set(std::string_view forced = {});
+/// A GPU in its place, named "cuda". fails: bad_input where the program was built without, or no device answers.
+instruction_set choose_cuda();
 
 }  // namespace quire_lm

@@ -12,6 +12,8 @@ std::unique_ptr<backend> make_backend_native(const model_weights&, const backend
 std::unique_ptr<backend> make_backend_baseline(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_avx2(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_avx512(const model_weights&, const backend_options&);
+std::unique_ptr<backend> make_backend_cuda(const model_weights&, const backend_options&);
+std::string no_device();
 
 namespace {
 
@@ -55,6 +57,15 @@ instruction_set choose_instruction_set(std::string_view forced) {
     here += (here.empty() ? "" : ", ") + std::string(c.set.name);
   }
   throw bad_input("isa is " + quoted(forced) + ", allowed on this machine " + here);
+}
+
+instruction_set choose_cuda() {
+#if defined(QUIRE_LM_HAS_cuda)
+  if (const std::string why = no_device(); !why.empty()) throw bad_input("device is 'cuda' (" + why + "), allowed cpu");
+  return {"cuda", make_backend_cuda};
+#else
+  throw bad_input("device is 'cuda' (this program was built without it: QUIRE_LM_CUDA), allowed cpu");
+#endif
 }
 
 }  // namespace quire_lm

@@ -27,13 +27,16 @@ void add_common(CLI::App& c, common_options& o) {
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
 }
 void add_kv(CLI::App& c, common_options& o) { c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(cache())->type_name("NAME"); }
+void add_device(CLI::App& c, common_options& o) {
+  c.add_option("--device", o.device, "What computes and holds the cache: cpu or cuda (default: cpu)")->check(one_of({"cpu", "cuda"}))->type_name("NAME");
+}
 void add_chunk(CLI::App& c, std::uint32_t& to, std::uint64_t most) {
   c.add_option("--chunk", to, "Rows of one step: prompts are taken in pieces of this many tokens (default: " + std::to_string(to) + ")")->check(whole(1, most))->type_name("N");
 }
 
 void add_generate(CLI::App& app, generate_options& o) {
   CLI::App& c = *app.add_subcommand("generate", "Continue one prompt, or several at once");
-  add_common(c, o), add_kv(c, o);
+  add_common(c, o), add_kv(c, o), add_device(c, o);
   c.add_option("--prompt", o.prompts, "Text to continue; may be given several times")->allow_extra_args(false)->check(not_empty())->type_name("TEXT");
   c.add_option("--prompt-file", o.prompt_files, "File whose text to continue; may be given several times")->allow_extra_args(false)->type_name("FILE");
   c.add_option("--tokens", o.tokens, "Tokens to generate at most (default: 128)")->check(whole(1, most_tokens))->type_name("N");
@@ -54,15 +57,15 @@ void add_tokenize(CLI::App& app, tokenize_options& o) {
 }
 void add_perplexity(CLI::App& app, perplexity_options& o) {
   CLI::App& c = *app.add_subcommand("perplexity", "How well the model predicts the second half of each window of a text");
-  add_common(c, o), add_kv(c, o);
+  add_common(c, o), add_kv(c, o), add_device(c, o);
   c.add_option("--file", o.file, "UTF-8 text")->required()->type_name("FILE");
   c.add_option("--context", o.context, "Tokens of a window (default: 512)")->check(whole(4, most_tokens))->type_name("N");
-  c.add_option("--reference", o.reference, "Cache to compare --kv with: KL divergence and agreement")->check(cache())->type_name("NAME");
+  c.add_option("--reference", o.reference, "Cache to compare --kv with, on the CPU: KL divergence and agreement")->check(cache())->type_name("NAME");
   add_chunk(c, o.chunk, 128);
 }
 void add_bench(CLI::App& app, bench_options& o) {
   CLI::App& c = *app.add_subcommand("bench", "Measure prefill and decode");
-  add_common(c, o);
+  add_common(c, o), add_device(c, o);
   c.add_option("--kv", o.kvs, "Caches, with commas (default: bf16)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
   c.add_option("--prompt", o.prompt, "Tokens of the prompt (default: 512)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--tokens", o.tokens, "Tokens to decode (default: 64)")->check(whole(1, most_tokens))->type_name("N");

@@ -2,20 +2,18 @@
 // A llama-architecture model's settings and packed weights, read tensor by tensor so that no second copy is ever resident.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <cmath>
 #include <functional>
-#include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ggml_types.hpp"
 #include "gguf.hpp"
+#include "quire/attention/problem.hpp"
 #include "quire/core/extents.hpp"
 #include "quire/linear/matrix.hpp"
+#include "quire/tier/huge_pages.hpp"
 
 namespace quire_lm {
 
@@ -28,6 +26,11 @@ struct model_config {
 
   quire::extents cache_extents() const { return {layers, kv_heads, head_dim}; }
 };
+
+/// A layer's attention.
+inline quire::attention::problem shape_of(const model_config& c) noexcept {
+  return {.q_heads = c.q_heads, .kv_heads = c.kv_heads, .dim_k = c.head_dim, .dim_v = c.head_dim, .rotary = {.dims = c.rope_dims, .base = c.rope_base}};
+}
 
 inline model_config read_config(const gguf::file& file) {
   const auto architecture = file.get<std::string>("general.architecture");
@@ -58,23 +61,6 @@ inline model_config read_config(const gguf::file& file) {
   if (c.vocabulary == 0) throw bad_input("tensor 'token_embd.weight' must have two dimensions");
   return c;
 }
-
-/// Memory for weights: one stretch, huge pages where the system gives them.
-class weight_arena {
- public:
-  weight_arena() = default;
-  explicit weight_arena(std::size_t bytes) : data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{page}))) {
-    static_cast<void>(::madvise(data_.get(), bytes / page * page, MADV_HUGEPAGE));  // only a hint; the rest stays in small pages
-  }
-  std::byte* data() const noexcept { return data_.get(); }
-
- private:
-  static constexpr std::size_t page = std::size_t{1} << 21;
-  struct free_pages {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{page}); }
-  };
-  std::unique_ptr<std::byte, free_pages> data_;
-};
 
 struct layer_weights {
   quire::linear::matrix qkv, output, gate_up, down;
@@ -125,7 +111,7 @@ class model_weights {
     for (const job& j : jobs) bytes += quire::round_up(quire::linear::packed_bytes(j.to->type, j.to->rows, j.to->cols), 64);
     for (const job& j : jobs)
       for (const gguf::tensor* t : j.parts) total += t->bytes;
-    arena_ = weight_arena(bytes);
+    arena_ = quire::tier::huge_block(bytes);
     std::size_t at = 0;
     for (const job& j : jobs) {
       std::byte* data = arena_.data() + at;
@@ -229,7 +215,7 @@ class model_weights {
     }
   }
 
-  weight_arena arena_;
+  quire::tier::huge_block arena_;
   std::size_t packed_bytes_ = 0;
 };
 

@@ -35,7 +35,7 @@ std::vector<float> run(kv::store<L>& store, std::uint32_t sequence, const attent
   for (std::uint32_t at = store.length(sequence); at < data.tokens; at += chunk) {
     const std::uint32_t n = std::min(chunk, data.tokens - at);
     if (!store.reserve(sequence, n)) throw std::runtime_error("reserve failed");
-    const attention::query_span span{sequence, at, n, 0};
+    const attention::query_span span{sequence, at, n, 0, store.whole_until(sequence)};
     for (std::uint32_t layer = 0; layer < layout.extent().layers; ++layer) {
       attention::cpu::layer_call<L> call{store.view(), p, layer, {&span, 1}};
       call.q = data.q.data() + at * data.q_width, call.k = data.k.data() + at * data.kv_width, call.v = data.v.data() + at * data.kv_width;

@@ -262,3 +262,44 @@ TEST_CASE("launches take more shared memory than 48 KiB, nothing at all, and say
   REQUIRE(device::launch(fills, {.blocks = 1, .threads = 0}, {}, out.data(), words));
   REQUIRE(device::launch(fills, {.blocks = 1, .threads = 128, .shared_bytes = 1 << 20}, {}, out.data(), words).code == errc::device);
 }
+
+TEST_CASE("memory is given, cleared, copied both ways and taken back") {
+  if (!device_or_skip()) return;
+  void *there = nullptr, *pinned = nullptr;
+  REQUIRE(device::allocate(there, 64));
+  REQUIRE(device::allocate_pinned(pinned, 64));
+  auto* words = static_cast<std::uint32_t*>(pinned);
+  for (std::uint32_t i = 0; i < 16; ++i) words[i] = i + 1;
+  REQUIRE(device::copy(there, words, 64, {}));
+  REQUIRE(device::clear(static_cast<std::byte*>(there) + 8, 4, {}));
+  REQUIRE(device::wait({}));
+  std::vector<std::uint32_t> got(16);
+  REQUIRE(device::copy(got.data(), there, 64, {}));
+  REQUIRE(device::wait({}));
+  CHECK(got[1] == 2);
+  CHECK(got[2] == 0);
+  CHECK(got[15] == 16);
+  device::release(there), device::release_pinned(pinned);
+  device::release(nullptr), device::release_pinned(nullptr);
+  device::machine m;
+  REQUIRE(device::look(m));
+  CHECK(m.processors > 0);
+  CHECK(m.shared_bytes >= 48 * 1024);
+  finish();
+}
+
+TEST_CASE("the emulator moves nothing past an allocation, and what nobody wrote stays unwritten") {
+  if (!emulated) return;
+  const device_array<std::uint32_t> a(4, "a"), b(4, "b");
+  std::uint32_t host[5] = {1, 2, 3, 4, 5};
+  CHECK(device::copy(a.data(), host, sizeof host, {}).code == errc::device);
+  CHECK(device::copy(host, a.data() + 1, 16, {}).code == errc::device);
+  CHECK(device::clear(a.data(), 17, {}).code == errc::device);
+  REQUIRE(device::copy(a.data(), host, 8, {}));
+  REQUIRE(device::copy(b.data(), a.data(), 16, {}));
+  const device_array<float> out(2, "out");
+  REQUIRE(device::launch(map<widens, std::uint16_t, float>, {.blocks = 1, .threads = 32}, {}, reinterpret_cast<const std::uint16_t*>(b.data()), out.data(), 2u));
+  finish();
+  CHECK_FALSE(device::launch(map<widens, std::uint16_t, float>, {.blocks = 1, .threads = 32}, {}, reinterpret_cast<const std::uint16_t*>(b.data() + 2), out.data(), 2u));
+  CHECK(faults().find("nobody") != std::string::npos);
+}

@@ -3,6 +3,7 @@
 #   refused          a unit that must not compile, or the others prove nothing
 #   parsed           what a unit with one decode kernel parses: nothing of planning on a device (CUB), appending or weights, no containers
 #   PATH.cuh         that header alone
+#   examples/PATH.cu a unit of a program
 #   kernels/NAME.cu  a unit of tests/cuda/kernels that instantiates kernels: what each one takes of a multiprocessor is printed, and
 #                    those whose name a line of kernels/registers_only.txt is part of may use no local memory: no spills, no stack
 cmake_minimum_required(VERSION 3.25)
@@ -36,6 +37,8 @@ elseif(unit STREQUAL "refused")
   set(input ${work}/unit.cu)
 elseif(unit MATCHES "^kernels/")
   set(input ${source}/tests/cuda/${unit})
+elseif(unit MATCHES "^examples/")
+  set(input ${source}/${unit})
 else()
   file(WRITE ${work}/unit.cu "#include \"${unit}\"\n")
   set(input ${work}/unit.cu)

@@ -9,10 +9,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
+#include "emulator/emulator.hpp"
 #include "emulator/runtime.hpp"
 #include "quire/core/number.hpp"
 #include "quire/core/status.hpp"
@@ -206,6 +208,33 @@ struct range {
   explicit range(const char*) noexcept {}
   ~range() {}
 };
+
+// Memory and streams: everything has happened when a call returns. fails: device (`native` 1: no memory; 3: outside of an allocation).
+inline status allocate(void*& p, std::size_t bytes) noexcept {
+  try {
+    p = emulator::allocate(bytes, "memory of the device");
+    return {};
+  } catch (...) {
+    return {errc::device, "memory of the device", 0, 0, 0, 1};
+  }
+}
+inline void release(void* p) noexcept { emulator::release(p); }
+inline status allocate_pinned(void*& p, std::size_t bytes) noexcept {
+  p = ::operator new(bytes, std::nothrow);
+  return p != nullptr ? status{} : status{errc::device, "pinned memory of the host", 0, 0, 0, 1};
+}
+inline void release_pinned(void* p) noexcept { ::operator delete(p); }
+inline status copy(void* to, const void* from, std::size_t bytes, stream) noexcept {
+  return emulator::copy(to, from, bytes) ? status{} : status{errc::device, "copy", 0, 0, 0, 3};
+}
+inline status clear(void* to, std::size_t bytes, stream) noexcept {
+  return emulator::clear(to, bytes) ? status{} : status{errc::device, "clearing of memory", 0, 0, 0, 3};
+}
+inline status wait(stream) noexcept { return {}; }
+inline status look(machine& m) noexcept {
+  m = {3, emulator::most_shared};
+  return {};
+}
 
 /// Runs the grid before it returns. fails: device (`native` 1: no device would take the shape; 2: faults were recorded).
 template <class... P, class... A>

@@ -51,6 +51,11 @@ void release(void* memory) noexcept;
 /// The host has written these bytes.
 void written(void* memory, std::size_t bytes) noexcept;
 
+/// Copies and zeros that the host asks for, as a stream does them: bytes that nobody wrote stay so where they go. False, and nothing
+/// is moved, where device memory on one side is not one allocation.
+bool copy(void* to, const void* from, std::size_t bytes) noexcept;
+bool clear(void* to, std::size_t bytes) noexcept;
+
 struct counters {
   std::uint64_t launches = 0, blocks = 0, switches = 0, products = 0, accesses = 0;
 };

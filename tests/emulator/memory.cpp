@@ -347,6 +347,34 @@ void written(void* memory, std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < bytes; ++i) arena.states[place + i] |= initialised;
 }
 
+namespace {
+/// Whether a stretch is the host's, or lies in one allocation.
+bool whole(std::uint64_t place, std::size_t bytes) {
+  if (place == arena_map::none) return true;
+  auto i = allocations.upper_bound(place);
+  return i != allocations.begin() && place + bytes <= (--i)->first + i->second.bytes;
+}
+}  // namespace
+
+bool copy(void* to, const void* from, std::size_t bytes) noexcept {
+  const unseen nothing;
+  const std::uint64_t there = place_of(to), here = place_of(from);
+  if (!whole(there, bytes) || !whole(here, bytes)) return false;
+  std::memcpy(to, from, bytes);
+  if (there == arena_map::none) return true;
+  if (here == arena_map::none) written(to, bytes);
+  else std::memcpy(arena.states + there, arena.states + here, bytes);
+  return true;
+}
+
+bool clear(void* to, std::size_t bytes) noexcept {
+  const unseen nothing;
+  if (!whole(place_of(to), bytes)) return false;
+  std::memset(to, 0, bytes);
+  if (place_of(to) != arena_map::none) written(to, bytes);
+  return true;
+}
+
 void set_readable(const void* p, std::size_t bytes) noexcept { readable_begin = reinterpret_cast<std::uintptr_t>(p), readable_bytes = bytes; }
 
 void begin_launch_memory(std::uint32_t) {

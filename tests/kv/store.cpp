@@ -8,7 +8,9 @@
 #include "kv/scribe.hpp"
 #include "quire/kv/codec/integer.hpp"
 #include "quire/kv/layout/head_split.hpp"
+#include "quire/kv/image.hpp"
 #include "quire/kv/layout/overlay.hpp"
+#include "tier/guarded_memory.hpp"
 
 using namespace quire;
 
@@ -641,5 +643,118 @@ TEST_CASE("a mark that no sequence of the layout has is refused and takes nothin
   torn.raw_tile = 3;
   CHECK(store.adopt(torn, s).code == errc::corrupt);
   REQUIRE(store.adopt(good, s));
+  REQUIRE(store.check());
+}
+
+namespace {
+
+/// A store in host memory and one that the host can't touch, through the same calls; kernels' writes are random bytes.
+template <kv::Layout L>
+class twins {
+ public:
+  twins(const L& layout, unsigned seed) : near_(layout, options(layout, nullptr)), far_(layout, options(layout, &memory_)), random_(seed) {}
+
+  void run(int steps) {
+    for (int i = 0; i < steps; ++i) step();
+    for (std::uint32_t s = 0; s < sequences; ++s) near_.close(s), far_.close(s);
+    REQUIRE(near_.free_bytes() == far_.free_bytes());
+    REQUIRE(far_.check());
+  }
+
+ private:
+  static constexpr std::uint32_t sequences = 5, most = 600;
+  static kv::store_options<L> options(const L& layout, tier::memory* where) {
+    auto o = kv::pages_for(layout, 4, most, 200);
+    o.sequences = sequences, o.memory = where;
+    return o;
+  }
+  std::uint32_t draw(std::uint32_t n) { return static_cast<std::uint32_t>(random_() % n); }
+  void scrawl(std::byte* near, std::byte* far, std::size_t n) {
+    std::vector<std::byte> bytes(n);
+    for (auto& b : bytes) b = static_cast<std::byte>(random_());
+    std::memcpy(near, bytes.data(), n);
+    REQUIRE(memory_.write(far, bytes));
+  }
+  void append(std::uint32_t s, std::uint32_t n) {
+    const status a = near_.reserve(s, n), b = far_.reserve(s, n);
+    REQUIRE(a == b);
+    if (!a) return;
+    const std::uint32_t length = near_.length(s);
+    for (std::uint32_t g = 0; g < near_.layout().groups(); ++g)
+      for (std::uint32_t t = tiles_filled(length); t < tiles_filled(length + n); ++t) {
+        const std::uint32_t page = near_.view().sequences[s].pages[g][t];
+        scrawl(near_.pool(g).page(page), far_.pool(g).page(page), near_.pool(g).page_bytes());
+      }
+    const std::size_t part = kv::tail_bytes(near_.layout()) / 2;  // the rest keeps what it held: zeros of a new tail
+    scrawl(near_.view().sequences[s].tail, far_.view().sequences[s].tail, part);
+    REQUIRE(near_.commit(s, n));
+    REQUIRE(far_.commit(s, n));
+  }
+  void compare(std::uint32_t s) {
+    if (!near_.known(s)) return;
+    std::vector<std::byte> a(kv::image_bytes(near_, s)), b(kv::image_bytes(far_, s));
+    REQUIRE(kv::export_sequence(near_, s, a));
+    REQUIRE(kv::export_sequence(far_, s, b));
+    REQUIRE(a == b);
+    image_ = a;
+  }
+  void step() {
+    std::uint32_t a = 77, b = 77;
+    const std::uint32_t s = draw(sequences);
+    switch (draw(7)) {
+      case 0: REQUIRE(near_.open(a) == far_.open(b)); break;
+      case 1: near_.close(s), far_.close(s); break;
+      case 2: REQUIRE(near_.fork(s, a) == far_.fork(s, b)); break;
+      case 3: {
+        const std::uint32_t to = near_.length(s) == 0 ? 0 : draw(near_.length(s) + 1);
+        REQUIRE(near_.truncate(s, to) == far_.truncate(s, to));
+        break;
+      }
+      case 4:
+        if (!image_.empty()) REQUIRE(kv::import_sequence(near_, image_, a) == kv::import_sequence(far_, image_, b));
+        break;
+      default: append(s, 1 + draw(150));
+    }
+    REQUIRE(a == b);
+    for (std::uint32_t i : {s, a}) compare(i);
+  }
+
+  tier_test::guarded_memory memory_;
+  kv::store<L> near_, far_;
+  std::mt19937 random_;
+  std::vector<std::byte> image_;
+};
+
+}  // namespace
+
+TEST_CASE("a store in memory that the host can't touch holds what one in host memory does") {
+  const extents e{2, 2, 8};
+  const kv::head_classes classes(e, std::vector<std::uint8_t>{1, 0, 0, 1});
+  twins(kv::paged<int4>(e), 1).run(600);
+  twins(kv::paged<kv::raw_bf16>(e), 2).run(600);  // truncation brings exact rows back
+  twins(kv::head_split<int4>(e, classes, kv::retain::sinks_window{64, 100}), 3).run(600);
+  twins(kv::head_split<kv::raw_bf16, kv::raw_bf16, kv::remainder::mean_token>(e, classes, kv::retain::sinks_window{64, 100}), 4).run(300);  // with a state block
+}
+
+TEST_CASE("what a memory refuses comes out of an image, and nothing is taken") {
+  const kv::paged<int4> layout({1, 1, 8});
+  tier_test::guarded_memory memory;
+  auto o = kv::pages_for(layout, 2, 200);
+  o.memory = &memory;
+  kv::store store(layout, o);
+  std::uint32_t s = 0;
+  REQUIRE(store.open(s));
+  REQUIRE(store.reserve(s, 130));
+  REQUIRE(store.commit(s, 130));
+  std::vector<std::byte> image(kv::image_bytes(store, s));
+  REQUIRE(kv::export_sequence(store, s, image));
+  const std::size_t free_before = store.free_bytes();
+  memory.refuses = true;
+  std::vector<std::byte> other(image.size());
+  CHECK(kv::export_sequence(store, s, other).code == errc::device);
+  std::uint32_t made = 77;
+  CHECK(kv::import_sequence(store, image, made).code == errc::device);
+  CHECK(made == 77);
+  CHECK(store.free_bytes() == free_before);
   REQUIRE(store.check());
 }

@@ -82,6 +82,14 @@ refuses "prompt with a suite" '--prompt is given with --suite' compare --model "
 refuses "output with a suite" '--output is given with --suite' compare --model "$none" --suite kv --report "$work/report.json" --output a
 refuses "context too small for a suite" '--context is 512, allowed .* 1024' compare --model "$none" --suite kv --report "$work/report.json" --context 512
 refuses "unknown instruction set" "--isa.*'nonsense'.*allowed" generate --model "$none" --prompt a --isa nonsense
+refuses "unknown device" "--device.*'tpu'.*allowed cpu, cuda" generate --model "$none" --prompt a --device tpu
+refuses "a device for a command without one" "'--device' is no flag of calibrate" calibrate --model "$none" --output "$work/made.json" --device cuda
+refuses "an instruction set beside a GPU" "--isa is 'avx2' beside --device cuda" generate --model "$none" --prompt a --device cuda --isa avx2
+if [ ! -e /proc/driver/nvidia/version ]; then  # built with CUDA or without, it says what is missing
+  for command in "generate --prompt a" "perplexity --file $work/short" "bench"; do
+    refuses "no GPU: $command" "--device: device is 'cuda' \\(.*(without|CUDA device).*\\), allowed cpu" $command --model "$none" --device cuda
+  done
+fi
 refuses "missing model" '--model.*absent\.gguf.*No such file' generate --model "$none" --prompt a
 refuses "empty model" '--model.*empty.*truncated' generate --model "$work/empty" --prompt a
 refuses "wrong magic" "--model.*magic.*'NOPE'.*GGUF" generate --model "$work/magic.gguf" --prompt a

@@ -27,7 +27,7 @@ ARROWS = {
 }
 ROOT_HEADERS = {"quire.hpp", "version.hpp"}  # version.hpp may be included by core; nothing includes quire.hpp
 
-CONDITIONALS = {"core/config.hpp", "core/simd.hpp", "core/device.cuh"}  # the only files with #if, #ifdef, #ifndef, #elif
+CONDITIONALS = {"core/config.hpp", "core/simd.hpp", "tier/huge_pages.hpp", "core/device.cuh"}  # the only files with #if, #ifdef, #ifndef, #elif
 MACROS_AT_MOST = 4  # besides QUIRE_VERSION_*
 LINES_AT_MOST = 400
 BANNED = {"iostream", "ranges", "regex", "format"}  # what one of them costs every includer is more than what it gives

@@ -2,7 +2,8 @@
 // Which heads keep everything, from what a calibration learned.
 #pragma once
 
-#include "../backend_for.hpp"
+#include "../store_backend.hpp"
+#include "../weights.hpp"
 #include "quire/calibrate/select_heads.hpp"
 
 namespace quire_lm {

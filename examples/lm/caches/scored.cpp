@@ -21,7 +21,7 @@ template <kv::rest Rest, class Base>
 std::unique_ptr<backend> overlaid(const cache_spec& c, const model_weights& w, const backend_options& o, const Base& base, std::unique_ptr<kv::head_classes> classes) {
   using L = kv::overlay<Base, Rest>;
   const kv::retain::importance policy{.share = static_cast<float>(c.get("exact", 0.2)), .recent = static_cast<float>(c.get("recent", 0.5))};
-  return std::make_unique<backend_for<L>>(w, L(base, policy, o.max_tokens), std::move(classes), o);
+  return on_cpu(L(base, policy, o.max_tokens), std::move(classes), w, o);
 }
 template <class Pair, kv::rest Rest = kv::rest::keep>
 std::unique_ptr<backend> overlaid_pages(const cache_spec& c, const model_weights& w, const backend_options& o) {

@@ -48,7 +48,7 @@ double decode(backend& b, std::span<const std::uint32_t> sequences, std::uint32_
 }
 
 int bench(const bench_options& o) {
-  const instruction_set isa = pick_instruction_set(o.isa);
+  const instruction_set isa = pick_device(o);
   const loaded_model m = load_model(o);
   for (const std::uint32_t depth : o.depths)
     if (std::uint64_t{depth} + std::max(o.prompt, o.tokens) > m.config().context)

@@ -119,5 +119,15 @@ inline instruction_set pick_instruction_set(const std::string& forced) {
     throw bad_input("--isa: " + std::string(e.what()));
   }
 }
+/// What computes, and how a model is made there. fails: bad_input naming --device or --isa.
+inline instruction_set pick_device(const common_options& o) {
+  if (o.device == "cpu") return pick_instruction_set(o.isa);
+  if (!o.isa.empty()) throw bad_input("--isa is " + quire_lm::quoted(o.isa) + " beside --device " + o.device + ", allowed with --device cpu");
+  try {
+    return choose_cuda();
+  } catch (const bad_input& e) {
+    throw bad_input("--device: " + std::string(e.what()));
+  }
+}
 
 }  // namespace quire_lm

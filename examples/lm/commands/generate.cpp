@@ -132,7 +132,7 @@ std::vector<run_result> run_prompts(backend& model, const tokenizer& tok, const 
 int generate(const generate_options& o) {
   const std::vector<source> sources = read_sources(o);
   validate(o.sampling);
-  const instruction_set isa = pick_instruction_set(o.isa);
+  const instruction_set isa = pick_device(o);
   const loaded_model m = load_model(o);
   if (o.chat && !m.chat) throw bad_input("--chat: " + m.no_chat);
 

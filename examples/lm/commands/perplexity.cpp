@@ -15,18 +15,18 @@ std::vector<token> window_tokens(const loaded_model& m, const std::string& text,
 
 int perplexity(const perplexity_options& o) {
   const std::string text = read_text(o.file, "--file");
-  const instruction_set isa = pick_instruction_set(o.isa);
+  const instruction_set isa = pick_device(o), reference = pick_instruction_set(o.isa);
   const loaded_model m = load_model(o);
   const std::vector<token> tokens = window_tokens(m, text, o.context);
   std::vector<std::unique_ptr<backend>> owned;
   std::vector<backend*> backends;
-  const auto add = [&](const std::string& kv) {
-    owned.push_back(isa.make(*m.weights, {.kv = kv, .threads = o.threads, .max_rows = o.chunk, .sequences = 1, .max_tokens = o.context}));
+  const auto add = [&](const instruction_set& by, const std::string& kv) {
+    owned.push_back(by.make(*m.weights, {.kv = kv, .threads = o.threads, .max_rows = o.chunk, .sequences = 1, .max_tokens = o.context}));
     backends.push_back(owned.back().get());
   };
   const bool compares = !o.reference.empty();
-  if (compares) add(o.reference);
-  add(o.kv);
+  if (compares) add(reference, o.reference);
+  add(isa, o.kv);
   progress_line line("perplexity");
   const auto scores = score_windows(backends, tokens, {.context = o.context, .threads = o.threads, .bos = m.tok->adds_bos() ? m.tok->bos() : std::nullopt},
                                     [&](double done, double total) { line.at(done, total); });

@@ -43,8 +43,8 @@ QUIRE_HD constexpr work_item item_of(const L& layout, std::uint32_t layer, std::
   const std::uint32_t begin = (s.first / block + i) * block, first = begin > s.first ? begin : s.first;
   const std::uint32_t end = s.first + s.count < begin + block ? s.first + s.count : begin + block;
   const std::uint32_t group = layout.slot(layer, head).group, tile = first / tile_tokens;
-  const kv::visibility sees = layout.group_sees(group);
-  work_item item{number, head, first, end - first, live_pieces_of(sees, first, tile + 1 + kv::extra_tiles(layout, group, tile))};
+  const kv::visibility sees = layout.group_sees(group).whole_to(s.whole_until);
+  work_item item{number, head, first, end - first, live_pieces_of(sees, first, tile + 1 + kv::extra_tiles(layout, group, tile, sees))};
   if (!sees.limited()) item.pieces.recent = item.prefix = shared;
   return item;
 }

@@ -17,6 +17,7 @@ struct query_span {
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   std::uint32_t row = 0;
+  std::uint32_t whole_until = 0;   ///< the sequence's (kv::store::whole_until): plans depend on it
 };
 
 /// Pieces with a token that some row of an item sees: [0, sinks) and [recent, end). Others are the identity.

@@ -15,6 +15,12 @@ namespace quire::inline v0::device {
 inline constexpr std::uint32_t warp_threads = 32;
 inline constexpr float log2_e = 1.4426950408889634f;   ///< exp(x) is exp2(log2_e·x)
 
+/// What a launch can count on.
+struct machine {
+  std::uint32_t processors = 0;
+  std::size_t shared_bytes = 0;   ///< of a block, where it asks by name
+};
+
 }  // namespace quire::inline v0::device
 
 #if defined(QUIRE_DEVICE_EMULATOR)
@@ -35,7 +41,7 @@ constexpr std::uint32_t architectures[] = {__CUDA_ARCH_LIST__};
 constexpr std::uint32_t architectures[] = {800};
 #endif
 
-/// Work goes to a stream that the caller names; nothing here synchronises one.
+/// Work goes to a stream that the caller names; only `wait` waits for one.
 using stream = cudaStream_t;
 
 struct launch_shape {
@@ -62,6 +68,27 @@ class range {
 inline status check(cudaError_t e, const char* what) noexcept {
   if (e == cudaSuccess) return {};
   return {errc::device, what, 0, 0, 0, static_cast<int>(e)};
+}
+
+/// Memory of the device, and of the host for copies that run beside both. Released pointers may be null. fails: device.
+inline status allocate(void*& p, std::size_t bytes) noexcept { return check(cudaMalloc(&p, bytes), "memory of the device"); }
+inline void release(void* p) noexcept { static_cast<void>(cudaFree(p)); }
+inline status allocate_pinned(void*& p, std::size_t bytes) noexcept { return check(cudaMallocHost(&p, bytes), "pinned memory of the host"); }
+inline void release_pinned(void* p) noexcept { static_cast<void>(cudaFreeHost(p)); }
+/// In the order of the stream; addresses say which side is which. Memory of the host that is not pinned is read before the return.
+inline status copy(void* to, const void* from, std::size_t bytes, stream on) noexcept { return check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, on), "copy"); }
+inline status clear(void* to, std::size_t bytes, stream on) noexcept { return check(cudaMemsetAsync(to, 0, bytes, on), "clearing of memory"); }
+/// Until all that was asked of the stream is done. fails: device, also for what went wrong in a kernel before.
+inline status wait(stream on) noexcept { return check(cudaStreamSynchronize(on), "work on a stream"); }
+
+/// The current device. fails: device, where there is none.
+inline status look(machine& m) noexcept {
+  int at = 0, processors = 0, bytes = 0;
+  if (const status s = check(cudaGetDevice(&at), "CUDA device"); !s) return s;
+  if (const status s = check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, at), "processors of the device"); !s) return s;
+  if (const status s = check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, at), "shared memory of the device"); !s) return s;
+  m = {static_cast<std::uint32_t>(processors), static_cast<std::size_t>(bytes)};
+  return {};
 }
 
 /// Starts a kernel. More than 48 KiB of shared memory is asked for by name; blocks of no threads and grids of no blocks are

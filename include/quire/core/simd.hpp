@@ -43,6 +43,16 @@ inline const char* isa_name() noexcept {
 #endif
 }
 
+/// Asks for a cache line soon to be read, into the second level: a core keeps few lines on their way to its first level, and
+/// loads queue behind them. Always inline: a function that does nothing but ask has no effect in the compiler's eyes, and calls of it vanish.
+HWY_INLINE void prefetch(const void* line) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(line, 0, 2);
+#else
+  hwy::Prefetch(line);
+#endif
+}
+
 /// acc[i] + lo(a[i])·lo(b[i]) + hi(a[i])·hi(b[i]); each 32-bit lane of `a` and `b` holds two bf16.
 template <class D, class VF = hn::Vec<D>, class VU = hn::Vec<u32_of<D>>>
 HWY_INLINE VF dot_bf16(D d, VF acc, VU a, VU b) {

@@ -33,7 +33,7 @@ std::uint64_t layout_signature(const L& l) noexcept {
 /// What stands before the bytes.
 struct image_header {
   static constexpr std::uint64_t magic_number = 0x3145524955514b56u;
-  static constexpr std::uint32_t current = 2;   ///< 2: the checksum covers the header too
+  static constexpr std::uint32_t current = 3;   ///< 2: the checksum covers the header too; 3: how far a sequence is read whole
   std::uint64_t magic = magic_number;
   std::uint32_t version = current;
   std::uint32_t reserved = 0;
@@ -49,11 +49,12 @@ template <Layout L>
 std::size_t image_bytes(const store<L>& from, std::uint32_t sequence) noexcept {
   if (!from.known(sequence)) return 0;
   std::size_t bytes = sizeof(image_header);
-  from.for_each_stretch(sequence, [&](const std::byte*, std::size_t n) { bytes += n; });
+  from.for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t) { bytes += from.pool(p).page_bytes(); });
   return bytes;
 }
 
-/// Writes the committed tokens of a sequence, which stays as it is. fails: unknown_sequence, out_of_range (`out` too small).
+/// Writes the committed tokens of a sequence, which stays as it is. fails: unknown_sequence, out_of_range (`out` too small), device
+/// (a store in a device's memory; `out` is then whatever it is).
 template <Layout L>
 status export_sequence(const store<L>& from, std::uint32_t sequence, std::span<std::byte> out) noexcept {
   if (!from.known(sequence)) return {errc::unknown_sequence, "sequence", sequence, 0, std::int64_t{from.options().sequences} - 1};
@@ -63,11 +64,14 @@ status export_sequence(const store<L>& from, std::uint32_t sequence, std::span<s
   checksum sum;
   sum.add(&h, offsetof(image_header, sum));
   std::byte* to = out.data() + sizeof h;
-  from.for_each_stretch(sequence, [&](const std::byte* p, std::size_t n) {
-    if (n != 0) std::memcpy(to, p, n);
-    sum.add(p, n);
+  status moved;
+  from.for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) {
+    const std::size_t n = from.pool(p).page_bytes();
+    if (moved) moved = from.pool(p).read(page, {to, n});
+    sum.add(to, n);
     to += n;
   });
+  if (!moved) return moved;
   h.sum = sum.value();
   std::memcpy(out.data(), &h, sizeof h);
   return {};
@@ -75,7 +79,7 @@ status export_sequence(const store<L>& from, std::uint32_t sequence, std::span<s
 
 /// Makes a sequence from an image; nothing changes on failure.
 /// fails: corrupt (damaged or cut off), version_mismatch, unsupported_shape (another layout), out_of_range (longer than the
-/// store's sequences), out_of_pages.
+/// store's sequences), out_of_pages, device.
 template <Layout L>
 status import_sequence(store<L>& to, std::span<const std::byte> image, std::uint32_t& sequence) noexcept {
   image_header h;
@@ -96,10 +100,13 @@ status import_sequence(store<L>& to, std::span<const std::byte> image, std::uint
     return {errc::corrupt, "bytes of the image", static_cast<std::int64_t>(image.size())};
   }
   const std::byte* from = image.data() + sizeof h;
-  to.for_each_stretch(s, [&](std::byte* p, std::size_t n) {
-    if (n != 0) std::memcpy(p, from, n);
+  status moved;
+  to.for_each_page(s, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) {
+    const std::size_t n = to.pool(p).page_bytes();
+    if (moved) moved = to.pool(p).write(page, {from, n});
     from += n;
   });
+  if (!moved) return to.close(s), moved;
   sequence = s;
   return {};
 }

@@ -68,13 +68,14 @@ QUIRE_HD constexpr std::size_t overlay_page_bytes(const L& l) noexcept {
   if constexpr (L::overlays) return l.group_heads(0) * overlay_stride(l);
   return 0;
 }
-/// Tiles a head of group g reads after the open one: its overlay, or its compensation token. For queries in tile `tile`.
+/// Tiles a head of group g, which `sees` so much, reads after the open one: its overlay, or its compensation token. For queries in tile `tile`.
 template <Layout L>
-QUIRE_HD constexpr std::uint32_t extra_tiles(const L& l, std::uint32_t g, std::uint32_t tile) noexcept {
+QUIRE_HD constexpr std::uint32_t extra_tiles(const L& l, std::uint32_t g, std::uint32_t tile, const visibility& sees) noexcept {
   if constexpr (L::overlays)
     if (g == 0) return l.overlay_tiles(tile * tile_tokens);
   if constexpr (L::compensates)
-    if (g == 1) return l.group_sees(1).dropped_tiles(tile) != 0;
+    if (g == 1) return sees.dropped_tiles(tile) != 0;
+  static_cast<void>(sees);
   return 0;
 }
 /// Bytes of one sequence's open tails: one raw tile of keys and values for every (layer, head).

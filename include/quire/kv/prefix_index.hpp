@@ -105,7 +105,7 @@ class prefix_index {
   void insert(prefix_place& at, const std::int32_t* tokens, const Pages& pages) noexcept {
     const std::uint32_t n = free_.back();
     entry& x = nodes_[n];
-    x = {.name = name(at, tokens), .space = at.space, .parent = at.node, .usage = {++clock_, 0, at.tiles, policy_.age()}, .pages = pages, .live = true};
+    x = entry{.name = name(at, tokens), .space = at.space, .parent = at.node, .usage = {++clock_, 0, at.tiles, policy_.age()}, .pages = pages, .live = true};
     free_.pop_back();
     std::memcpy(tokens_.data() + std::size_t{n} * tile_tokens, tokens, tile_tokens * sizeof *tokens);
     std::uint32_t i = home(x.name);

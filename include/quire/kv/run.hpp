@@ -30,6 +30,7 @@ struct visibility {
   std::uint32_t window = everything;
   std::uint32_t share = 0;    ///< not 0: the window is never less than one part in `share` of all tokens
   bool by_tile = false;       ///< all queries of a tile see what its first one sees, and from a tile's first token on
+  std::uint32_t whole_until = 0;  ///< queries before it see everything: a prompt read as if nothing were dropped. A sequence's, not a layout's
 
   QUIRE_HD constexpr bool limited() const noexcept { return window != everything; }
   /// Tokens in the window of a query at `query`.
@@ -41,6 +42,7 @@ struct visibility {
   QUIRE_HD constexpr std::uint32_t window_begin(std::uint32_t query) const noexcept {
     if (!limited()) return 0;
     const std::uint32_t q = by_tile ? query / tile_tokens * tile_tokens : query, w = window_of(q);
+    if (q < whole_until) return 0;
     const std::uint32_t begin = q + 1 > w ? q + 1 - w : 0;
     return by_tile ? begin / tile_tokens * tile_tokens : begin;
   }
@@ -65,6 +67,12 @@ struct visibility {
       else low = middle + 1;
     }
     return low;
+  }
+  /// The same for a sequence that reads its first `tokens` tokens whole.
+  QUIRE_HD constexpr visibility whole_to(std::uint32_t tokens) const noexcept {
+    visibility v = *this;
+    v.whole_until = limited() ? tokens : 0;
+    return v;
   }
   friend bool operator==(const visibility&, const visibility&) = default;
 };

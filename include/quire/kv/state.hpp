@@ -24,6 +24,7 @@ struct sequence_mark {
   std::uint32_t length = 0, raw_tile = 0;
   std::uint32_t kept_from[2] = {0, 0};
   std::uint64_t steps = 0;
+  std::uint32_t whole_until = 0, reserved = 0;
 };
 
 /// What the heads of one group keep.

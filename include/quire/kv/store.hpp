@@ -3,18 +3,17 @@
 
 #include <algorithm>
 #include <concepts>
-#include <cstring>
 #include <numeric>
 #include <span>
 #include <vector>
 
+#include "dropped.hpp"
 #include "sequence_entry.hpp"
 #include "store_options.hpp"
-#include "view.hpp"
 
 namespace quire::inline v0::kv {
 
-/// Owner of all pages, host side. Sequences are small numbers; every failing call leaves the store as it was.
+/// Owner of all pages, host side, wherever they lie (`memory` of the options). Sequences are small numbers; every failing call leaves the store as it was.
 /// A step on a sequence is reserve(n) → kernels append and read through `view()` → commit(n).
 /// Not copyable; one thread at a time, and no kernel may run during a non-const call. No allocation after construction.
 /// throws (constructor only): std::bad_alloc. test: tests/kv/store.cpp
@@ -31,10 +30,11 @@ class store {
   store(const L& layout, const store_options<L>& options)
       : layout_(layout), options_(options), records_(options.sequences), sequences_(options.sequences) {
     for (std::uint32_t g = 0; g < L::max_groups; ++g)
-      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences);
-    pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences);
-    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences);
+      pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences, options.memory);
+    pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences, options.memory);
+    pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences, options.memory);
     pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences);
+    if constexpr (L::compensates) decoded_.resize(std::size_t{layout.extent().head_dim} * tile_tokens);
     for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
       s.overlay.reserve(layout.overlay_tiles(options.max_tokens));
@@ -69,7 +69,7 @@ class store {
     for (page_pool& p : pools_) p.leave(sequence);
     if (s.tail != absent) pools_[tails].release(s.tail);
     pools_[states].release(s.state);
-    s.length = 0, s.tail = absent, s.state = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.copied = 0, s.steps = 0;
+    s.length = 0, s.tail = absent, s.state = absent, s.raw_tile = absent, s.live = false, s.kept_from = {}, s.copied = 0, s.steps = 0, s.whole_until = 0;
     refresh(sequence);
   }
 
@@ -124,6 +124,24 @@ class store {
     refresh(sequence);
     return {};
   }
+  /// Queries before position `tokens` see every token, whatever their heads keep: a prompt is read whole and then cut down, as
+  /// DuoAttention and RazorAttention do. Until then all is held (`pages_for` a chunk as long as the prompt). Rounded down to a tile
+  /// where windows move by tiles. May be said again while nothing was dropped; what goes then is given back at once.
+  /// fails: unknown_sequence, unsupported_shape (overlays), out_of_range (less than it holds), not_rewindable (something was dropped).
+  status read_whole_until(std::uint32_t sequence, std::uint32_t tokens) noexcept {
+    if (!known(sequence)) return unknown(sequence);
+    entry& s = sequences_[sequence];
+    if (L::overlays) return {errc::unsupported_shape, "tokens to read whole of a layout with overlays", tokens, 0, 0};
+    if (tokens < s.length) return {errc::out_of_range, "tokens to read whole", tokens, s.length, options_.max_tokens};
+    if (s.dropped(layout_)) return {errc::not_rewindable, "tokens to read whole", tokens, 0, s.whole_until};
+    const std::uint32_t before = s.whole_until, tile = s.length / tile_tokens;
+    s.whole_until = layout_.group_sees(L::max_groups - 1).by_tile ? tokens / tile_tokens * tile_tokens : tokens;
+    if constexpr (L::compensates) sum_dropped(view(), sequence, layout_.group_sees(1).whole_to(before).dropped_tiles(tile), s.sees(layout_, 1).dropped_tiles(tile), decoded_.data());
+    for (std::uint32_t g = 0; g < layout_.groups(); ++g) drop_unseen(s, g);
+    refresh(sequence);
+    return {};
+  }
+  std::uint32_t whole_until(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].whole_until : 0; }
   /// A copy of `from` that shares its sealed tiles; open tails, overlays and state are copied. fails: unknown_sequence, out_of_pages.
   status fork(std::uint32_t from, std::uint32_t& to) noexcept {
     if (!known(from)) return unknown(from);
@@ -138,10 +156,10 @@ class store {
         b.pages[g].push_back(a.pages[g][t]);
         if (a.pages[g][t] != absent) pools_[g].share(a.pages[g][t]);
       }
-    b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps;
+    b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps, b.whole_until = a.whole_until;
     const auto copy = [&](std::uint32_t pool, std::uint32_t page, std::uint32_t owner, std::uint32_t left) {
       const std::uint32_t own = page_for(pool, owner, left);
-      std::memcpy(pools_[pool].page(own), pools_[pool].page(page), pools_[pool].page_bytes());
+      pools_[pool].copy(own, 0, pools_[pool].page(page), pools_[pool].page_bytes());
       return own;
     };
     for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i], to, exact - i));
@@ -163,10 +181,8 @@ class store {
     const std::uint32_t tile = length / tile_tokens;
     if (length != 0 && (L::overlays || balances<typename L::sealed_pair>)) return {errc::not_rewindable, "length", length, s.length, s.length};
     if constexpr (L::compensates)
-      if (layout_.group_sees(1).dropped_tiles(tile) != layout_.group_sees(1).dropped_tiles(s.length / tile_tokens) && length != 0) return no_rewind(s, length);
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g)
-      for (std::uint32_t t = 0; t < tile; ++t)
-        if (s.pages[g][t] == absent && !layout_.group_sees(g).drops(length, t)) return no_rewind(s, length);
+      if (s.sees(layout_, 1).dropped_tiles(tile) != s.sees(layout_, 1).dropped_tiles(s.length / tile_tokens) && length != 0) return no_rewind(s, length);
+    if (!s.holds(layout_, length)) return no_rewind(s, length);
     if (length % tile_tokens != 0 && tile != s.raw_tile && !reopen(s, tile)) return no_rewind(s, length);
     if (length % tile_tokens != 0) s.raw_tile = tile;
     if (length % tile_tokens == 0 && tile != s.raw_tile + 1) s.raw_tile = absent;
@@ -230,7 +246,7 @@ class store {
   }
   sequence_mark mark(std::uint32_t sequence) const noexcept {
     const entry& s = sequences_[sequence];
-    return {s.length, s.raw_tile, {s.kept_from[0], L::max_groups > 1 ? s.kept_from[L::max_groups - 1] : 0}, s.steps};
+    return {s.length, s.raw_tile, {s.kept_from[0], L::max_groups > 1 ? s.kept_from[L::max_groups - 1] : 0}, s.steps, s.whole_until};
   }
   /// An empty-handed sequence with that mark: pages acquired, bytes whatever they are (see kv/image.hpp). `kept(g, tile)` may
   /// name a page that still holds a sealed tile: the sequence shares it instead of acquiring one; `absent` says there is none.
@@ -238,15 +254,16 @@ class store {
   template <class Kept>
   status adopt(const sequence_mark& m, std::uint32_t& sequence, Kept&& kept) noexcept {
     if (m.length > options_.max_tokens) return {errc::out_of_range, "tokens of the sequence", m.length, 0, options_.max_tokens};
+    if (L::overlays && m.whole_until != 0) return {errc::corrupt, "tokens read whole", m.whole_until};
     const std::uint32_t full = m.length / tile_tokens;
     if (m.length % tile_tokens != 0 ? m.raw_tile != full : m.raw_tile != absent && m.raw_tile + 1 != full) return {errc::corrupt, "raw tile of the sequence", m.raw_tile};
     std::uint32_t s = 0;
     if (status opened = open(s); !opened) return opened;
     entry& e = sequences_[s];
     const auto refuse = [&](status why) { return close(s), why; };
-    e.length = m.length, e.raw_tile = m.raw_tile, e.steps = m.steps;
+    e.length = m.length, e.raw_tile = m.raw_tile, e.steps = m.steps, e.whole_until = m.whole_until;
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
-      const visibility sees = layout_.group_sees(g);
+      const visibility sees = e.sees(layout_, g);
       e.kept_from[g] = m.kept_from[g];
       for (std::uint32_t t = 0; t < full; ++t) {
         const bool gone = sees.limited() && t >= tiles_touched(sees.sinks) && t < m.kept_from[g];
@@ -279,17 +296,9 @@ class store {
     if (s.tail != absent && s.length != 0) f(tails, 0u, s.tail);
     f(states, 0u, s.state);
   }
-  /// f(bytes, count) over the same, as stretches.
-  template <class F>
-  void for_each_stretch(std::uint32_t sequence, F&& f) {
-    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(pools_[p].page(page), pools_[p].page_bytes()); });
-  }
-  template <class F>
-  void for_each_stretch(std::uint32_t sequence, F&& f) const {
-    for_each_page(sequence, [&](std::uint32_t p, std::uint32_t, std::uint32_t page) { f(static_cast<const std::byte*>(pools_[p].page(page)), pools_[p].page_bytes()); });
-  }
   /// The pool of a number, `states` included: to hold pages beyond the life of a sequence (share, release), or to know places.
   page_pool& pool(std::uint32_t p) noexcept { return pools_[p]; }
+  const page_pool& pool(std::uint32_t p) const noexcept { return pools_[p]; }
   /// Sealed tiles [0, copied) are the same bytes as when they were noted as copied elsewhere; truncation lowers it.
   std::uint32_t copied(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].copied : 0; }
   void note_copied(std::uint32_t sequence) noexcept {
@@ -330,31 +339,21 @@ class store {
     return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};
   }
   status no_rewind(const entry& s, std::uint32_t length) const noexcept {
-    std::uint32_t low = s.raw_tile == absent ? s.length : s.raw_tile * tile_tokens;
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g)  // from here on no query sees a dropped tile
-      if (const visibility v = layout_.group_sees(g); v.limited() && s.kept_from[g] > tiles_touched(v.sinks))
-        low = std::max(low, v.first_query_from(s.kept_from[g] * tile_tokens));
-    return {errc::not_rewindable, "length", length, low, s.length};
+    return {errc::not_rewindable, "length", length, s.least_length(layout_), s.length};
   }
-  std::uint32_t reserved(const entry& s) const noexcept {
-    if (s.tail == absent) return 0;
-    std::size_t tiles = options_.max_tokens / tile_tokens;
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g) tiles = std::min(tiles, s.pages[g].size());
-    return std::min(options_.max_tokens, static_cast<std::uint32_t>(tiles) * tile_tokens + tile_tokens - 1);
-  }
-
+  std::uint32_t reserved(const entry& s) const noexcept { return s.reserved(layout_, options_.max_tokens); }
   /// A page next to the sequence's last one, if there is one, as the first of `left` that are wanted now.
   std::uint32_t page_for(std::uint32_t pool, std::uint32_t sequence, std::uint32_t left) noexcept {
     return pools_[pool].acquire(sequence, std::max(left, options_.group_pages));
   }
   std::uint32_t new_page(std::uint32_t pool, std::uint32_t sequence = absent, std::uint32_t left = 1) noexcept {
     const std::uint32_t page = page_for(pool, sequence, left);
-    std::memset(pools_[pool].page(page), 0, pools_[pool].page_bytes());  // masked columns are multiplied by zero: keep them finite
+    pools_[pool].clear(page);  // masked columns are multiplied by zero: keep them finite
     return page;
   }
   std::byte* state_at(std::uint32_t sequence) noexcept { return pools_[states].page(sequences_[sequence].state); }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {
-    const visibility sees = layout_.group_sees(g);
+    const visibility sees = s.sees(layout_, g);
     if (!sees.limited()) return;
     std::uint32_t t = std::max(s.kept_from[g], tiles_touched(sees.sinks));
     for (; t < tiles_filled(s.length) && sees.drops(s.length, t); ++t) {
@@ -373,8 +372,7 @@ class store {
       for (std::uint32_t layer = 0; layer < e.layers; ++layer)
         for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
           const head_slot at = layout_.slot(layer, head);
-          std::memcpy(pools_[tails].page(s.tail) + (layer * e.kv_heads + head) * piece,
-                      pools_[at.group].page(s.pages[at.group][tile]) + at.index * piece, piece);
+          pools_[tails].copy(s.tail, (layer * e.kv_heads + head) * piece, pools_[at.group].page(s.pages[at.group][tile]) + at.index * piece, piece);
         }
       return true;
     }
@@ -386,6 +384,7 @@ class store {
     for (std::uint32_t g = 0; g < L::max_groups; ++g) r.pages[g] = s.pages[g].data(), r.kept_from[g] = s.kept_from[g];
     r.overlay = s.overlay.data();
     r.length = s.length;
+    r.whole_until = s.whole_until;
     r.tail = s.tail == absent ? nullptr : pools_[tails].page(s.tail);
     r.state = s.state == absent ? nullptr : state_at(sequence);
   }
@@ -395,6 +394,7 @@ class store {
   std::array<page_pool, pools + 1> pools_;
   std::vector<typename store_view<L>::record> records_;
   std::vector<entry> sequences_;
+  std::vector<float> decoded_;   ///< one tile, where dropped ones are summed
 };
 
 }  // namespace quire::inline v0::kv

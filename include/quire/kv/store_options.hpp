@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "../tier/memory.hpp"
 #include "layout.hpp"
 
 namespace quire::inline v0::kv {
@@ -32,6 +33,7 @@ struct store_options {
   std::uint32_t group_pages = 8;     ///< pages that a sequence's new block group starts with (kv/free_runs.hpp); 1: no groups
   std::uint64_t seed = 0;
   const std::byte* params = nullptr;
+  tier::memory* memory = nullptr;    ///< where pages, tails and overlays lie, outliving the store; null: the host's. State blocks are always the host's
 };
 
 /// Pages that let `sequences` sequences of `tokens` tokens live at once, taken in steps of at most `chunk` tokens.

@@ -74,8 +74,8 @@ class swapper {
   void close(std::uint32_t handle) noexcept {
     if (!known(handle)) return;
     conversation& c = conversations_[handle];
-    for (const std::uint32_t t : {c.ahead, c.swap})
-      if (t != none) queue_.cancel(t);
+    if (c.ahead != none) queue_.cancel(c.ahead);
+    if (c.swap != none) queue_.cancel(c.swap);
     if (c.sequence != none) store_->close(std::exchange(c.sequence, none));
     mirrors_[handle].resident = false;
     mirrors_.clear(handle);

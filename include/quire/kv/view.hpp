@@ -23,6 +23,7 @@ struct store_view {
     std::uint32_t kept_from[L::max_groups] = {};
     const std::uint32_t* overlay = nullptr;
     std::uint32_t length = 0;   ///< committed tokens
+    std::uint32_t whole_until = 0;
     std::byte* tail = nullptr;  ///< open tails of all (layer, head)
     std::byte* state = nullptr;
   };
@@ -75,7 +76,7 @@ struct store_view {
     const record& r = sequences[sequence];
     const std::uint32_t dim = layout.extent().head_dim;
     v.count = 0;
-    v.sees = layout.group_sees(s.group);
+    v.sees = layout.group_sees(s.group).whole_to(r.whole_until);
     const auto sealed_run = [&](std::uint32_t first, std::uint32_t last) {
       if (first >= last) return;
       run& x = v.runs[v.count++] = {};

@@ -5,12 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <span>
 #include <type_traits>
 
 #include "../core/status.hpp"
+#include "huge_pages.hpp"
 
 namespace quire::inline v0::tier {
 
@@ -43,10 +42,7 @@ inline status check_slots(std::uint32_t slot, std::size_t bytes, std::uint32_t s
 /// throws (constructor that owns): std::bad_alloc. test: tests/tier/pool.cpp
 class memory_pool {
  public:
-  memory_pool(std::uint32_t slots, std::size_t slot_bytes) : slots_(slots), slot_bytes_(slot_bytes) {
-    if (slots != 0 && slot_bytes != 0) owned_.reset(static_cast<std::byte*>(::operator new(slot_bytes * slots, std::align_val_t{alignment})));
-    base_ = owned_.get();
-  }
+  memory_pool(std::uint32_t slots, std::size_t slot_bytes) : slots_(slots), slot_bytes_(slot_bytes), owned_(slot_bytes * slots), base_(owned_.data()) {}
   memory_pool(std::byte* base, std::uint32_t slots, std::size_t slot_bytes) noexcept : slots_(slots), slot_bytes_(slot_bytes), base_(base) {}
 
   std::uint32_t slots() const noexcept { return slots_; }
@@ -64,13 +60,9 @@ class memory_pool {
   }
 
  private:
-  static constexpr std::size_t alignment = 4096;
-  struct free_memory {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{alignment}); }
-  };
   std::uint32_t slots_ = 0;
   std::size_t slot_bytes_ = 0;
-  std::unique_ptr<std::byte, free_memory> owned_;
+  huge_block owned_;
   std::byte* base_ = nullptr;
 };
 static_assert(MappedPool<memory_pool>);

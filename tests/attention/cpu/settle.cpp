@@ -86,12 +86,13 @@ std::vector<double> simulate(const plan& what, const attention::problem& p, cons
 
 /// Kernel and simulation side by side, and the same bits for other chunks and numbers of workers.
 template <kv::Layout L>
-void check(const L& layout, const attention::problem& p, const rows& data, const std::vector<plan>& plans, double bound) {
+void check(const L& layout, const attention::problem& p, const rows& data, const std::vector<plan>& plans, double bound, std::uint32_t whole = 0) {
   std::vector<float> first;
   for (const auto& [chunk, workers] : {std::pair{256u, 2u}, {1u, 2u}, {7u, 1u}, {64u, 3u}, {100u, 4u}, {700u, 3u}}) {
-    kv::store<L> store(layout, kv::pages_for(layout, 1, data.tokens, chunk));
+    kv::store<L> store(layout, kv::pages_for(layout, 1, data.tokens, chunk + whole));
     std::uint32_t s = 0;
     REQUIRE(store.open(s));
+    if (whole != 0) REQUIRE(store.read_whole_until(s, whole));
     const auto out = run(store, s, p, data, chunk, workers);
     REQUIRE(store.check());
     CHECK(store.bytes(s) == kv::sequence_bytes(layout, data.tokens));
@@ -159,12 +160,32 @@ TEST_CASE("a compensation token stands for every dropped token") {
   const std::uint8_t table[] = {1, 0};
   const kv::head_classes classes({1, 2, 24}, table);
   using L = kv::head_split<half, kv::raw_f32, kv::remainder::mean_token>;
-  const auto go = [&](auto policy, float cap) {
+  const auto go = [&](auto policy, float cap, std::uint32_t whole = 0) {
     const L layout({1, 2, 24}, classes, policy, {}, {}, {.bias_cap = cap});
-    check(layout, p, data, {plan{}, plan{.mean = true, .sees = layout.group_sees(1), .bias_cap = cap}}, 3e-5);
+    check(layout, p, data, {plan{}, plan{.mean = true, .sees = layout.group_sees(1).whole_to(whole / 64 * 64), .bias_cap = cap}}, 3e-5, whole);
   };
   go(kv::retain::scaled_window{.sinks = 4, .least = 100, .share = 4}, std::numeric_limits<float>::infinity());
   go(kv::retain::sinks_window{.sinks = 64, .window = 150}, 2.0f);
+  go(kv::retain::scaled_window{.sinks = 4, .least = 100, .share = 4}, std::numeric_limits<float>::infinity(), 530);  // a prompt read whole, cut down at 512
+}
+
+TEST_CASE("queries of a prompt that is read whole see what a cache of everything shows them") {
+  const attention::problem p{.q_heads = 6, .kv_heads = 2, .dim_k = 64, .dim_v = 64};
+  const rows data(tokens, p, 26);
+  const std::uint8_t none[] = {0, 0};
+  const kv::head_classes classes({1, 2, 64}, none);
+  const kv::head_split<half, kv::raw_f32> split({1, 2, 64}, classes, kv::retain::sinks_window{10, 100});
+  const kv::paged<half, kv::raw_f32> whole({1, 2, 64});
+  kv::store a(split, kv::pages_for(split, 1, tokens, tokens));
+  kv::store b(whole, kv::pages_for(whole, 1, tokens, 64));
+  std::uint32_t s = 0, t = 0;
+  REQUIRE(a.open(s));
+  REQUIRE(a.read_whole_until(s, 450));
+  REQUIRE(b.open(t));
+  const auto x = run(a, s, p, data, 70, 2), y = run(b, t, p, data, 33, 3);
+  const std::size_t prompt = 450 * data.q_width;
+  REQUIRE(std::memcmp(x.data(), y.data(), prompt * sizeof(float)) == 0);
+  for (std::size_t at = prompt; at < x.size(); at += data.q_width) REQUIRE(std::memcmp(&x[at], &y[at], data.q_width * sizeof(float)) != 0);
 }
 
 TEST_CASE("a compensation token is exact where dropped keys and dropped values are equal") {

@@ -252,7 +252,7 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
       std::uint32_t count = 0;
       for (const query_span& s : c.spans) {
         const std::uint32_t tile = s.first / tile_tokens + k, from = std::max(s.first, tile * tile_tokens), to = std::min(s.first + s.count, (tile + 1) * tile_tokens);
-        if (from < to) spans[count++] = {s.sequence, from, to - from, s.row + from - s.first};
+        if (from < to) spans[count++] = {s.sequence, from, to - from, s.row + from - s.first, s.whole_until};
       }
       if (count == 0) return;
       layer_call<L> wave = c;

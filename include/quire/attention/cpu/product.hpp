@@ -42,7 +42,7 @@ HWY_INLINE void for_blocks(std::uint32_t n, std::uint32_t columns, F&& f) {
 class ahead {
  public:
   ahead(const std::byte* tile, const std::byte* next) noexcept : offset_(next == nullptr ? 0 : next - tile) {}
-  void operator()(const void* here) const noexcept { hwy::Prefetch(static_cast<const std::byte*>(here) + offset_); }
+  HWY_INLINE void operator()(const void* here) const noexcept { simd::prefetch(static_cast<const std::byte*>(here) + offset_); }
 
  private:
   std::ptrdiff_t offset_;

@@ -55,7 +55,7 @@ struct multiplier<kv::gear<Base, Rank, Outliers>> {
   static void run(const codec_type& codec, const kv::codec_context& at, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n,
                   float* y, std::size_t ldy, std::byte* scratch, const std::byte* next) noexcept {
     const ahead fetch(tile, next);
-    for (std::size_t line = 0; line < codec.tile_bytes(s); line += 64) fetch(tile + line);
+    for (std::size_t line = codec.base.tile_bytes(s); line < codec.tile_bytes(s); line += 64) fetch(tile + line);  // the backbone asks for its own
     const auto* coefficients = reinterpret_cast<const float*>(a + n * backbone::prepared_bytes(s));
     const auto* factors = reinterpret_cast<const f16*>(tile + codec.factors_at(s));
     float* turned = reinterpret_cast<float*>(round_up(reinterpret_cast<std::uintptr_t>(scratch) + backbone::scratch_bytes(s), 64));

@@ -8,6 +8,7 @@
 
 #include "../../core/simd.hpp"
 #include "../../core/softmax.hpp"
+#include "../../kv/dropped.hpp"
 #include "../../kv/retain/importance.hpp"
 #include "../sink.hpp"
 #include "append.hpp"
@@ -115,7 +116,7 @@ void collect_scores(const team& t, const kv::store_view<L>& view, const problem&
     };
     for (std::uint64_t i = here.begin; i < here.end; ++i) {
       if (const std::uint64_t later = i + look_ahead; later < here.end)
-        for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) hwy::Prefetch(scores(later) + j);
+        for (std::uint32_t j = 0; j < tile_tokens; j += 64 / sizeof(float)) simd::prefetch(scores(later) + j);
       add_weights(r, row, s.count, head * p.group(), p.group(), static_cast<std::uint32_t>(i - before), scores(i));
     }
     before += tiles;
@@ -171,12 +172,8 @@ void settle(const kv::store_view<L>& view, const query_span& s, std::uint32_t la
     if (group == 0) choose_exact(view, s, layer, head, view.tail(s.sequence, layer, head), scratch);
   if constexpr (L::compensates)
     if (group == 1) {
-      const kv::visibility sees = view.layout.group_sees(1);
-      const std::uint32_t first = tiles_touched(sees.sinks);
-      for (std::uint32_t t = first + sees.dropped_tiles(tile); t < first + sees.dropped_tiles(tile + 1); ++t)
-        view.layout.dropped().add_tile(view.layout.sealed(), view.context(s.sequence, layer, head, t, kv::side::key),
-                                       view.context(s.sequence, layer, head, t, kv::side::value), view.layout.extent().head_dim,
-                                       view.sealed(s.sequence, layer, head, t), view.state(s.sequence, layer, head), x);
+      const kv::visibility sees = view.layout.group_sees(1).whole_to(view.sequences[s.sequence].whole_until);
+      kv::sum_dropped(view, s.sequence, layer, head, sees.dropped_tiles(tile), sees.dropped_tiles(tile + 1), x);
     }
   static_cast<void>(scratch), static_cast<void>(x);
 }

@@ -174,7 +174,7 @@ class planner {
     for (std::uint32_t g = 0; g < layout.groups(); ++g) {
       const kv::visibility sees = layout.group_sees(g);
       sinks = std::max(sinks, ceil_div(sees.limited() ? sees.sinks : 0, piece_tokens));
-      extra = std::max(extra, kv::extra_tiles(layout, g, tokens / tile_tokens));
+      extra = std::max(extra, kv::extra_tiles(layout, g, tokens / tile_tokens, sees));
     }
     return subtree_walk::depth(sinks) + subtree_walk::depth(ceil_div(tokens / tile_tokens + 1 + extra, piece_tiles));
   }

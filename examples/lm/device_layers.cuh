@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The llama forward pass on a GPU, a layer at a time: the same steps as model.hpp, in launches on one stream. Nothing is
+// allocated or waited for, so a whole step can be captured.
+#pragma once
+
+#include "device_linear.cuh"
+#include "quire/attention/cuda/append.cuh"
+#include "quire/attention/cuda/attend.cuh"
+#include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_integer.cuh"
+#include "weights.hpp"
+
+namespace quire_lm {
+
+/// layer_weights in device memory.
+struct device_layer {
+  quire::linear::matrix qkv, output, gate_up, down;
+  const float *attention_norm = nullptr, *ffn_norm = nullptr;
+};
+
+/// Spans that one kernel folds, a stretch of the step's: a plan of each class of layers and `staged` from their first span on.
+struct device_part {
+  quire::attention::plan_view plan{};
+  const std::uint32_t* staged = nullptr;
+};
+
+/// What a layer of a step works on; pointers are the device's, rows begin at multiples of 16 bytes. Spans of few rows come first.
+template <quire::kv::Layout L>
+struct device_step {
+  quire::kv::store_view<L> view;
+  const quire::attention::query_span* spans = nullptr;
+  std::uint32_t span_count = 0;
+  const std::uint32_t* staged = nullptr;     ///< staging, staged, scratch, arrivals: as in attention's layer_call
+  device_part decode, chunk;                 ///< of this layer's class; a part without items is not launched
+  std::uint32_t rows = 0;
+  quire::attention::cuda::rotation rotary{};
+  std::byte* staging = nullptr;
+  std::byte* scratch = nullptr;
+  std::uint32_t* arrivals = nullptr;
+  float* x = nullptr;                        ///< [rows][width] hidden states, in place
+  float* h = nullptr;                        ///< [rows][widest input of a product]
+  float* wide = nullptr;                     ///< [rows][q + k + v, or gate and up]
+  std::uint32_t* not_finite = nullptr;       ///< set to 1 by a key or value row that holds NaN or infinity
+};
+
+/// Layers of a model of one head size over caches of layout L. Two kernels fold: one for spans of few query rows (decodes), one for
+/// chunks of prompts.
+template <quire::kv::Layout L, std::uint32_t Dim>
+class device_layers {
+ public:
+  static constexpr std::uint32_t decode_rows = 16, chunk_rows = Dim <= 64 ? 64 : 32;   ///< query rows (tokens × group) of an item
+  using decode_kernel = quire::attention::cuda::attend<L, Dim, decode_rows>;
+  using chunk_kernel = quire::attention::cuda::attend<L, Dim, chunk_rows>;
+
+  explicit device_layers(const model_config& c) noexcept : c_(c) {}
+
+  static constexpr std::size_t shared_bytes() noexcept { return decode_kernel::shared_bytes() > chunk_kernel::shared_bytes() ? decode_kernel::shared_bytes() : chunk_kernel::shared_bytes(); }
+  /// fails: unsupported_shape
+  static quire::status supports(const model_config& c) noexcept {
+    if (const quire::status s = decode_kernel::supports(shape_of(c)); !s) return s;
+    return chunk_kernel::supports(shape_of(c));
+  }
+
+  /// x ← layer `l` of x: attention, then the gated network, each added to what it read. fails: unsupported_shape, out_of_range,
+  /// device; the launches before the failure run.
+  quire::status layer(const device_layer& w, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
+    if (const quire::status r = attend(w, l, s, on); !r) return r;
+    return feed(w, s, on);
+  }
+
+  /// out [n][width] ← output norm of rows `which` of x.
+  quire::status finish(const float* weight, const device_step<L>& s, const std::uint32_t* which, std::uint32_t n, float* out, quire::device::stream on) const noexcept {
+    return quire::linear::cuda::rms_norm<float>({.x = s.x, .x_stride = c_.width, .which = which, .weight = weight, .n = n, .width = c_.width,
+                                                 .epsilon = c_.norm_epsilon, .out = out, .out_stride = c_.width}, on);
+  }
+
+ private:
+  quire::status norm(const float* weight, const device_step<L>& s, quire::device::stream on) const noexcept { return finish(weight, s, nullptr, s.rows, s.h, on); }
+
+  static quire::status product(const quire::linear::matrix& m, const device_step<L>& s, float* y, quire::linear::store_mode mode, quire::device::stream on) noexcept {
+    return quire::linear::cuda::multiply<float>({.weights = m, .x = s.h, .x_stride = m.cols, .n = s.rows, .y = y, .y_stride = m.rows, .mode = mode}, on);
+  }
+
+  template <class Kernel>
+  quire::status fold(const device_part& part, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
+    const std::size_t q = std::size_t{c_.q_heads} * Dim, row = q + std::size_t{2} * c_.kv_heads * Dim;
+    const typename Kernel::call call{.view = s.view, .shape = shape_of(c_), .layer = l, .plan = part.plan, .q = s.wide, .ldq = row, .out = s.h, .ldo = q,
+                                     .staging = s.staging, .staged = part.staged, .scratch = s.scratch, .arrivals = s.arrivals};
+    return Kernel::launch(call, on);
+  }
+
+  quire::status attend(const device_layer& w, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
+    namespace ac = quire::attention::cuda;
+    using quire::linear::store_mode;
+    const std::size_t q = std::size_t{c_.q_heads} * Dim, kv = std::size_t{c_.kv_heads} * Dim, row = q + 2 * kv;
+    if (const quire::status r = norm(w.attention_norm, s, on); !r) return r;
+    if (const quire::status r = product(w.qkv, s, s.wide, store_mode::assign, on); !r) return r;
+    const ac::append_call<L, float> append{.view = s.view, .layer = l, .spans = s.spans, .span_count = s.span_count, .k = s.wide + q, .v = s.wide + q + kv,
+                                           .ldkv = row, .rotary = s.rotary, .staging = s.staging, .staged = s.staged, .not_finite = s.not_finite};
+    if (const quire::status r = ac::append(append, on); !r) return r;
+    const ac::rotate_call<float> rotate{.spans = s.spans, .span_count = s.span_count, .heads = c_.q_heads, .dim = Dim, .x = s.wide, .ld = row, .rotary = s.rotary};
+    if (const quire::status r = ac::rotate(rotate, on); !r) return r;
+    if (const quire::status r = fold<decode_kernel>(s.decode, l, s, on); !r) return r;
+    if (const quire::status r = fold<chunk_kernel>(s.chunk, l, s, on); !r) return r;
+    return product(w.output, s, s.x, store_mode::add, on);
+  }
+
+  quire::status feed(const device_layer& w, const device_step<L>& s, quire::device::stream on) const noexcept {
+    namespace lc = quire::linear::cuda;
+    using quire::linear::store_mode;
+    if (const quire::status r = norm(w.ffn_norm, s, on); !r) return r;
+    if (const quire::status r = product(w.gate_up, s, s.wide, store_mode::assign, on); !r) return r;
+    const lc::pair_call<float> gate{.how = lc::pairing::silu_mul, .a = s.wide, .b = s.wide + c_.ffn, .stride = std::size_t{2} * c_.ffn, .n = s.rows, .width = c_.ffn,
+                                    .out = s.h, .out_stride = c_.ffn};
+    if (const quire::status r = lc::combine(gate, on); !r) return r;
+    return product(w.down, s, s.x, store_mode::add, on);
+  }
+
+  model_config c_;
+};
+
+}  // namespace quire_lm
