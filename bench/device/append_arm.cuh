@@ -77,7 +77,7 @@ class append_arm final : public arm {
     return pages * kv::page_bytes(layout, 0) + std::uint64_t{w.batch} * kv::tail_bytes(layout);
   }
   static std::unique_ptr<arm> make(machine& m, const workload& w) { return std::make_unique<append_arm>(m, w); }
-  static kernel_entry entry(const char* part, const char* codec) { return {part, codec, Dim, &layer_bytes, &make, Dim * tile_tokens * 4, 0, 0, 0}; }
+  static kernel_entry entry(const char* part, const char* codec) { return {part, codec, Dim, &layer_bytes, &make, Dim * tile_tokens * 4, 0, 0, 0, 0}; }
 
  private:
   /// Tokens [first, last] of a tile that begins at token `first / 64 · 64`, as far as the step brought them; sealed tiles are compared as

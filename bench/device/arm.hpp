@@ -61,7 +61,8 @@ struct kernel_entry {
   std::uint32_t head_dim = 0;
   std::uint64_t (*layer_bytes)(const workload& w) = nullptr;   ///< device memory for each layer
   std::unique_ptr<arm> (*make)(machine& m, const workload& w) = nullptr;
-  std::uint32_t shared_bytes = 0, stage_bytes = 0, stages = 0, tile_bytes = 0;   ///< of a block; room for one tile in its pipeline; tiles there; a sealed tile's own
+  /// Of a block; of a place in its ring; places, and how few there may be; of a sealed tile.
+  std::uint32_t shared_bytes = 0, place_bytes = 0, tiles = 0, least_tiles = 0, tile_bytes = 0;
 };
 
 /// Filled before main by the units that are linked in.

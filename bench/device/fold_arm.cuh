@@ -12,12 +12,12 @@
 namespace device_bench {
 
 /// attention::cuda::attend on a step. Queries and outputs are bf16, as a model's would be. `PrefixRows`: a second kernel for `fused`.
-template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, attention::cuda::fold_tuning Tuning = attention::cuda::fold_tuning{}>
+template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, class Tuner = attention::cuda::tuning::of_unit>
 class fold_arm final : public arm {
  public:
   using row = quire::bf16;
-  using kernel = attention::cuda::attend<L, Dim, Rows, 0, row, Tuning>;
-  using fused_kernel = attention::cuda::attend<L, Dim, Rows, PrefixRows, row, Tuning>;
+  using kernel = attention::cuda::attend<L, Dim, Rows, 0, row, Tuner>;
+  using fused_kernel = attention::cuda::attend<L, Dim, Rows, PrefixRows, row, Tuner>;
 
   fold_arm(machine& m, const workload& w)
       : machine_(m), work_(w), spans_(w.spans()), shape_{.q_heads = w.kv_heads * w.group, .kv_heads = w.kv_heads, .dim_k = Dim, .dim_v = Dim},
@@ -126,7 +126,7 @@ class fold_arm final : public arm {
   }
   static std::unique_ptr<arm> make(machine& m, const workload& w) { return std::make_unique<fold_arm>(m, w); }
   static kernel_entry entry(const char* part, const char* codec) {
-    return {part, codec, Dim, &layer_bytes, &make, static_cast<std::uint32_t>(kernel::shared_bytes()), kernel::block::stage_bytes, kernel::block::stages,
+    return {part, codec, Dim, &layer_bytes, &make, static_cast<std::uint32_t>(kernel::shared_bytes()), kernel::block::place_bytes, kernel::tiles, kernel::shape::least_tiles,
             static_cast<std::uint32_t>(token_bytes(typename L::sealed_pair{}) * tile_tokens)};
   }
 
@@ -135,7 +135,7 @@ class fold_arm final : public arm {
   static std::uint64_t token_bytes(const Pair& pair) noexcept { return (pair.key_bytes(Dim) + pair.value_bytes(Dim)) / tile_tokens; }
   template <class K>
   void use() {
-    const auto* function = reinterpret_cast<const void*>(&attention::cuda::fold_kernel<typename K::block, typename K::prefix_block, Tuning.blocks, typename K::call>);
+    const auto* function = reinterpret_cast<const void*>(&attention::cuda::fold_kernel<typename K::block, typename K::prefix_block, K::numbers.blocks, typename K::call>);
     shared_bytes = static_cast<std::uint32_t>(K::shared_bytes());
     resident_blocks = machine_.resident_blocks(function, attention::cuda::block_threads, shared_bytes);
     if (resident_blocks == 0) throw std::runtime_error("a block of this kernel does not fit a processor");

@@ -279,7 +279,7 @@ int main(int argc, char** argv) try {
     } else return usage(flag + " " + value + " is not understood");
   }
   if (command == "kernels") {
-    for (const kernel_entry& e : registry()) std::printf("%s %s %u %u %u %u %u\n", e.part.c_str(), e.codec.c_str(), e.head_dim, e.shared_bytes, e.stage_bytes, e.stages, e.tile_bytes);
+    for (const kernel_entry& e : registry()) std::printf("%s %s %u %u %u %u %u %u\n", e.part.c_str(), e.codec.c_str(), e.head_dim, e.shared_bytes, e.place_bytes, e.tiles, e.least_tiles, e.tile_bytes);
     return 0;
   }
   if (command == "list") {

@@ -49,9 +49,8 @@ template <quire::kv::Layout L, std::uint32_t Dim>
 class device_layers {
  public:
   static constexpr std::uint32_t decode_rows = 16, chunk_rows = Dim <= 64 ? 64 : 32;   ///< query rows (tokens × group) of an item
-  static constexpr quire::attention::cuda::fold_tuning tuning{.shared_bytes = 163 * 1024};  ///< what sm_80 gives a block
-  using decode_kernel = quire::attention::cuda::attend<L, Dim, decode_rows, 0, float, tuning>;
-  using chunk_kernel = quire::attention::cuda::attend<L, Dim, chunk_rows, 0, float, tuning>;
+  using decode_kernel = quire::attention::cuda::attend<L, Dim, decode_rows>;
+  using chunk_kernel = quire::attention::cuda::attend<L, Dim, chunk_rows>;
 
   explicit device_layers(const model_config& c) noexcept : c_(c) {}
 

@@ -97,7 +97,7 @@ class device_model {
     require(quire::device::look(m));
     if (layers::shared_bytes() > m.shared_bytes)
       require({quire::errc::unsupported_shape, "shared memory of a block on this device", static_cast<std::int64_t>(m.shared_bytes), static_cast<std::int64_t>(layers::shared_bytes()), 1 << 20});
-    return {.units = layers::tuning.blocks * m.processors, .block_rows = {layers::decode_rows, layers::chunk_rows}, .rows = rows, .sequences = sequences, .tokens = tokens};
+    return {.units = layers::decode_kernel::numbers.blocks * m.processors, .block_rows = {layers::decode_rows, layers::chunk_rows}, .rows = rows, .sequences = sequences, .tokens = tokens};
   }
   /// Tokens, wanted rows, spans, staged tiles, packed view, plans.
   std::size_t upload_bytes(std::uint32_t sequences, std::uint32_t tokens) const noexcept {

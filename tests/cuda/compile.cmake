@@ -1,6 +1,7 @@
 # cmake -D unit=NAME -D architecture=sm_.. -P compile.cmake: one unit through nvcc, warnings are errors.
 #   kernel_visible   kernel_visible.cu, with all headers that say QUIRE_HD
 #   refused          a unit that must not compile, or the others prove nothing
+#   parsed           what a unit with one decode kernel parses: nothing of planning on a device (CUB), appending or weights, no containers
 #   PATH.cuh         that header alone
 #   examples/PATH.cu a unit of a program
 #   kernels/NAME.cu  a unit of tests/cuda/kernels that instantiates kernels: what each one takes of a multiprocessor is printed, and
@@ -41,6 +42,20 @@ elseif(unit MATCHES "^examples/")
 else()
   file(WRITE ${work}/unit.cu "#include \"${unit}\"\n")
   set(input ${work}/unit.cu)
+endif()
+
+if(unit STREQUAL "parsed")
+  file(WRITE ${work}/unit.cu "#include \"quire/attention/cuda/attend.cuh\"\n#include \"quire/kv/layout/paged.hpp\"\n")
+  execute_process(COMMAND ${nvcc} -std=c++20 --expt-relaxed-constexpr -arch=${architecture} -ccbin ${cxx} -I${source}/include -M ${work}/unit.cu
+    RESULT_VARIABLE result OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  if(NOT result EQUAL 0 OR NOT out MATCHES "cuda/share\\.cuh")
+    message(FATAL_ERROR "nvcc -M says:\n${out}${err}")
+  endif()
+  string(REGEX MATCHALL "[^ ]*(/cub/|cuda/append\\.cuh|cuda/encode\\.cuh|attention/cuda/plan\\.cuh|/linear/|kv/pool\\.hpp|kv/store\\.hpp|/bits/stl_vector\\.h)[^ ]*" found "${out}")
+  if(found)
+    message(FATAL_ERROR "whoever only decodes parses:\n${found}")
+  endif()
+  return()
 endif()
 
 # --expt-relaxed-constexpr: device code calls constexpr functions of the standard library (std::bit_cast, std::countr_zero).

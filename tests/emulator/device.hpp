@@ -194,11 +194,19 @@ QUIRE_EMULATED float max(float a, float b) noexcept { return std::fmax(a, b); }
 // core/device.cuh.
 namespace quire::inline v0::device {
 
+constexpr std::uint32_t architectures[] = {900};   ///< whose limits runtime.hpp has
+
 using stream = struct emulated_stream*;
 
 struct launch_shape {
   std::uint32_t blocks = 1, threads = 32;
   std::size_t shared_bytes = 0;   ///< dynamic shared memory a block
+};
+
+/// No tool looks on.
+struct range {
+  explicit range(const char*) noexcept {}
+  ~range() {}
 };
 
 // Memory and streams: everything has happened when a call returns. fails: device (`native` 1: no memory; 3: outside of an allocation).

@@ -28,8 +28,18 @@ struct machine {
 #else
 
 #include <cuda_runtime.h>
+#if !defined(__CUDA_ARCH__) && __has_include(<nvtx3/nvToolsExt.h>)  // half a second of parsing in each pass that sees it
+#include <nvtx3/nvToolsExt.h>
+#endif
 
 namespace quire::inline v0::device {
+
+/// What the unit is compiled for, ascending (800 for compute capability 8.0); host code knows it too. Each unit's own.
+#if defined(__CUDA_ARCH_LIST__)
+constexpr std::uint32_t architectures[] = {__CUDA_ARCH_LIST__};
+#else
+constexpr std::uint32_t architectures[] = {800};
+#endif
 
 /// Work goes to a stream that the caller names; only `wait` waits for one.
 using stream = cudaStream_t;
@@ -37,6 +47,21 @@ using stream = cudaStream_t;
 struct launch_shape {
   std::uint32_t blocks = 1, threads = 32;
   std::size_t shared_bytes = 0;   ///< dynamic shared memory a block
+};
+
+/// A name that profilers show over the host's calls while this stands. Without a tool a push is a load and a branch, without
+/// NVTX's headers it is nothing. Ranges of a thread nest.
+class range {
+ public:
+#if !defined(__CUDA_ARCH__) && __has_include(<nvtx3/nvToolsExt.h>)
+  explicit range(const char* name) noexcept { nvtxRangePushA(name); }
+  ~range() { nvtxRangePop(); }
+#else
+  explicit range(const char*) noexcept {}
+  ~range() {}
+#endif
+  range(const range&) = delete;
+  range& operator=(const range&) = delete;
 };
 
 /// fails: device (`native`: the runtime's code)

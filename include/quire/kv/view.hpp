@@ -2,7 +2,6 @@
 #pragma once
 
 #include "layout.hpp"
-#include "pool.hpp"
 
 namespace quire::inline v0::kv {
 

@@ -15,7 +15,10 @@ namespace cuda = attention::cuda;
 
 namespace {
 
-constexpr std::uint32_t group = 3, most_tiles = 3, query_tokens = 2, kv_heads = 2, head = 1;
+constexpr std::uint32_t most_tiles = 3, kv_heads = 2, head = 1;
+/// Query heads of a kv head and tokens that a block of `rows` folds.
+constexpr std::uint32_t group_of(std::uint32_t rows) { return rows < 8 ? rows : 3; }
+constexpr std::uint32_t tokens_of(std::uint32_t rows) { return rows < 8 ? 1 : 2; }
 
 struct fold_case {
   attention::problem p;
@@ -34,7 +37,7 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
   const fold_case& f = cases[blockIdx.x];
   if (me.thread == 0) m.head.sees = f.sees;
   cuda::take_queries<Block>(m, c, f.item, {nullptr, nullptr, 0}, me);
-  const cuda::row_positions<Block> positions(f.item, group, me);
+  const cuda::row_positions<Block> positions(f.item, group_of(Block::rows), me);
   typename Block::registers r;
   r.clear();
   bool exact = false;
@@ -43,12 +46,12 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
     const auto take = [&]<class Pair>(Pair pair, const std::byte* from) {
       using keys = typename Block::template key_operand<Pair>;
       from += i * pair.piece_bytes(Block::dim);
-      keys::stage(m.stages[0], from, me.thread);
-      Block::template value_operand<Pair>::stage(m.stages[0] + keys::staged_bytes, from + pair.value_offset(Block::dim), me.thread);
+      keys::stage(m.ring, from, me.thread);
+      Block::template value_operand<Pair>::stage(m.ring + keys::staged_bytes, from + pair.value_offset(Block::dim), me.thread);
       device::copy_commit();
       device::copy_wait<0>();
       __syncthreads();
-      cuda::fold_tile<Block, Pair>(m, m.stages[0], f.tiles[i], f.p, f.item, positions, r, me);
+      cuda::fold_tile<Block, Pair>(m, m.ring, f.tiles[i], f.p, f.item, positions, r, me);
     };
     if (f.tiles[i].form == 0) {
       take(typename Block::raw_pair{}, raw);
@@ -64,17 +67,18 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
     if (exact) cuda::turn_over<Block>(m, r, me);
   cuda::gather_sums<Block>(m, r, me);
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
-    for (std::uint32_t j = 0; j < 2; ++j) {
-      const std::uint32_t row = blockIdx.x * Block::rows + b * 8 + me.at.t * 2 + j;
+    for (std::uint32_t j = 0; j < Block::lane_rows && Block::speaks(me.at); ++j) {
+      const std::uint32_t row = blockIdx.x * Block::rows + Block::row_of(b, j, me.at);
       if (me.warp == 0 && me.at.g == 0) m_out[row] = r.m[b][j], l_out[row] = r.l[b][j];
       for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
         for (std::uint32_t k = 0; k < 2; ++k)
-          if (const std::uint32_t channel = me.channel(i) + 2 * me.at.g + k; channel < Block::dim) o_out[row * Block::dim + channel] = r.o[i][b][2 * k + j];
+          if (const std::uint32_t channel = me.channel(i) + 2 * me.at.g + k; channel < Block::dim) o_out[row * Block::dim + channel] = r.o[i][b][Block::lane_rows * k + j];
     }
 }
 
 /// Every edge of every mask, then what changes logits, then several tiles.
-std::vector<fold_case> cases_of(std::uint32_t dim, bool both_forms, const float* alibi) {
+std::vector<fold_case> cases_of(std::uint32_t dim, std::uint32_t rows, bool both_forms, const float* alibi) {
+  const std::uint32_t group = group_of(rows), query_tokens = tokens_of(rows);
   std::vector<fold_case> cases;
   constexpr std::uint32_t at = 640;
   const auto add = [&](auto&& change) {
@@ -83,7 +87,7 @@ std::vector<fold_case> cases_of(std::uint32_t dim, bool both_forms, const float*
       f.p = {.q_heads = group * kv_heads, .kv_heads = kv_heads, .dim_k = dim, .dim_v = dim};
       f.item = {0, head, at + 700, query_tokens, {}};
       for (std::uint32_t i = 0; i < most_tiles; ++i)
-        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .form = form, .exempt = false, .whole = false, .last = false};
+        f.tiles[i] = {.live = ~std::uint64_t{0}, .position = static_cast<std::int32_t>(at + i * tile_tokens), .bias = 0, .begin = 0, .form = form, .exempt = false, .whole = false, .last = false, .turns = false};
       change(f);
       cases.push_back(f);
     }
@@ -115,7 +119,7 @@ std::vector<fold_case> cases_of(std::uint32_t dim, bool both_forms, const float*
 
 template <class Block>
 void check() {
-  constexpr std::uint32_t dim = Block::dim, rows = Block::rows, count = query_tokens * group;
+  constexpr std::uint32_t dim = Block::dim, rows = Block::rows, group = group_of(rows), query_tokens = tokens_of(rows), count = query_tokens * group;
   using raw_pair = typename Block::raw_pair;
   using sealed_pair = typename Block::sealed_pair;
   const kv::tile_shape ks = kv::shape_of(kv::side::key, dim), vs = kv::shape_of(kv::side::value, dim);
@@ -144,7 +148,7 @@ void check() {
   const std::vector<float> slopes{0.5f, 0.25f, 0.03f, 0.02f, 0.01f, 0.004f};
   const device_array<float> device_q(q, "queries"), device_slopes(slopes, "slopes");
   const device_array<std::byte> device_raw(raw, "raw tiles"), device_sealed(sealed, "sealed tiles");
-  const auto cases = cases_of(dim, !Block::one_form, device_slopes.data());
+  const auto cases = cases_of(dim, rows, !Block::one_form, device_slopes.data());
   const device_array<fold_case> device_cases(cases, "cases");
   device_array<float> m(cases.size() * rows, "m"), l(cases.size() * rows, "l"), o(cases.size() * rows * dim, "o");
   cuda::layer_call<typename Block::layout, float> c;
@@ -156,8 +160,8 @@ void check() {
   REQUIRE(launched);
   const auto got_m = m.download(), got_l = l.download(), got_o = o.download();
 
-  const auto rounded = [](float x) { return static_cast<double>(bf16::from(x).to_float()); };
-  // Coefficients are rounded to bf16 on their way into products; the rest is f32.
+  // Coefficients are rounded to bf16 on their way into tensor cores' products; the rest is f32.
+  const auto rounded = [](float x) { return static_cast<double>(Block::on_cores ? x : bf16::from(x).to_float()); };
   const auto dot = [&](const std::vector<float>& row, std::uint8_t form, std::uint32_t t, std::uint32_t token) {
     double sum = 0;
     for (std::uint32_t i = 0; i < dim; ++i) {
@@ -223,8 +227,8 @@ void check() {
         CHECK(std::fabs(static_cast<double>(got_m[n * rows + row]) - top) <= 2e-5 * (1 + std::fabs(top)));
         CHECK(std::fabs(static_cast<double>(got_l[n * rows + row]) - sum) <= 1e-4 * sum);
       }
-      for (std::uint32_t i = 0; i < dim; ++i)  // weights are rounded to bf16
-        if (const double x = static_cast<double>(got_o[(n * rows + row) * dim + i]); !(std::fabs(x - want[i]) <= 0x1p-8 * spread[i] + 1e-5 * sum)) FAIL("channel " << i << ": " << x << " for " << want[i]);
+      for (std::uint32_t i = 0; i < dim; ++i)  // weights are rounded to bf16, but for CUDA cores
+        if (const double x = static_cast<double>(got_o[(n * rows + row) * dim + i]); !(std::fabs(x - want[i]) <= (Block::on_cores ? 1e-4 : 0x1p-8) * spread[i] + 1e-5 * sum)) FAIL("channel " << i << ": " << x << " for " << want[i]);
     }
 }
 
@@ -233,7 +237,7 @@ using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integ
 using per_channel = kv::codec_pair<kv::integer<4, kv::group::row>>;
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, kv::hadamard<kv::integer<4, kv::group::row>>>;
 template <class Pair, std::uint32_t Dim, std::uint32_t Rows>
-using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 3>;
+using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 5>;
 
 }  // namespace
 
@@ -244,4 +248,13 @@ TEST_CASE("cuda fold: one tile, masks at every edge, logits changed in every way
   check<block_of<per_token<8>, 64, 8>>();
   check<block_of<per_channel, 32, 16>>();
   check<block_of<rotated, 64, 8>>();
+}
+
+TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
+  check<block_of<kv::raw_bf16, 32, 1>>();
+  check<block_of<kv::raw_bf16, 96, 2>>();
+  check<block_of<kv::codec_pair<kv::fp8>, 48, 2>>();
+  check<block_of<per_token<8>, 64, 1>>();
+  check<block_of<per_channel, 32, 2>>();
+  check<block_of<rotated, 64, 2>>();
 }

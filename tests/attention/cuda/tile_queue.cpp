@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint32_t most_tiles = 64;
 
 template <class Block>
-constexpr std::uint32_t stage_words = Block::stage_bytes / 4;
+constexpr std::uint32_t stage_words = Block::raw_places * Block::place_bytes / 4;
 
 template <class Operand>
 __device__ void unstage(const std::byte* staged, std::uint32_t* out, std::uint32_t thread) {
@@ -32,7 +32,8 @@ __device__ void unstage(const std::byte* staged, std::uint32_t* out, std::uint32
 template <class Operand>
 constexpr std::uint32_t tile_words = Operand::word_rows * Operand::columns + Operand::parameter_copies * 4;
 
-/// Takes tiles as the fold does and writes down what came: descriptions, and the bytes of keys and values.
+/// Takes tiles as the fold does and writes down what came: descriptions, and the bytes of keys and values. `count`: of tiles, and of
+/// turns without one because the ring was full.
 template <class Block>
 __global__ void __launch_bounds__(cuda::block_threads) drain(const __grid_constant__ kv::head_view head, attention::problem p, attention::work_item item, std::uint32_t from, std::uint32_t to,
                                                              cuda::staged_tile* tiles, std::uint32_t* words, std::uint32_t* count) {
@@ -40,32 +41,36 @@ __global__ void __launch_bounds__(cuda::block_threads) drain(const __grid_consta
   if (threadIdx.x == 0) m.head = head;
   __syncthreads();
   cuda::tile_queue<Block> queue(m, p, item, from, to, threadIdx.x);
-  for (std::uint32_t i = 0; i + 1 < Block::stages; ++i) queue.ask();
-  std::uint32_t n = 0, stage = 0;
-  for (std::uint32_t done = from; done < to; ++n) {
-    device::copy_wait<static_cast<int>(Block::stages) - 2>();
+  for (std::uint32_t i = 0; i + 1 < Block::ring_tiles; ++i) queue.ask(0);
+  std::uint32_t n = 0, entry = 0, waits = 0;
+  for (std::uint32_t done = from; done < to;) {
+    device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
     __syncthreads();
-    queue.ask();
-    const cuda::staged_tile t = m.tiles[stage];
+    const cuda::staged_tile t = m.tiles[entry];
+    queue.ask(t.begin);
+    entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;
+    if (t.form == 2 && !t.last) {
+      ++waits;
+      continue;
+    }
     if (threadIdx.x == 0) tiles[n] = t;
     const auto dump = [&]<class Pair>(Pair) {
       using keys = typename Block::template key_operand<Pair>;
-      unstage<keys>(m.stages[stage], words + n * stage_words<Block>, threadIdx.x);
-      unstage<typename Block::template value_operand<Pair>>(m.stages[stage] + keys::staged_bytes, words + n * stage_words<Block> + tile_words<keys>, threadIdx.x);
+      unstage<keys>(m.place(t.begin), words + n * stage_words<Block>, threadIdx.x);
+      unstage<typename Block::template value_operand<Pair>>(m.place(t.begin) + keys::staged_bytes, words + n * stage_words<Block> + tile_words<keys>, threadIdx.x);
     };
     if (t.form == 0 || (Block::one_form && t.form == 1)) dump(typename Block::raw_pair{});
     else if (t.form == 1) dump(typename Block::sealed_pair{});
-    done += t.last;
-    stage = stage + 1 == Block::stages ? 0 : stage + 1;
+    done += t.last, ++n;
   }
-  if (threadIdx.x == 0) *count = n;
+  if (threadIdx.x == 0) count[0] = n, count[1] = waits;
 }
 
 /// Runs with gaps between them, in either form, with page tables and without, some tokens dead.
 template <class Block>
 struct random_head {
   static constexpr std::uint32_t pool_tiles = 12;
-  static constexpr std::size_t stride = round_up(Block::stage_bytes, 64);
+  static constexpr std::size_t stride = round_up(stage_words<Block> * 4, 64);
   std::vector<std::byte> pool = std::vector<std::byte>(pool_tiles * stride);
   std::vector<std::uint32_t> pages = std::vector<std::uint32_t>(most_tiles);
   std::vector<std::uint64_t> live = std::vector<std::uint64_t>(most_tiles);
@@ -120,14 +125,14 @@ void check(unsigned seed) {
   const std::uint32_t from = random() % item.pieces.count(), to = from + 1 + random() % (item.pieces.count() - from);
   const std::size_t room = std::size_t{piece_tiles} * (to - from);
   device_array<cuda::staged_tile> tiles(room, "descriptions");
-  device_array<std::uint32_t> words(room * stage_words<Block>, "bytes"), count(1, "count");
+  device_array<std::uint32_t> words(room * stage_words<Block>, "bytes"), count(2, "count");
   const status launched = device::launch(&drain<Block>, {.threads = cuda::block_threads, .shared_bytes = sizeof(typename Block::memory)}, {}, h.device, p, item, from, to, tiles.data(), words.data(), count.data());
   device_test::finish();
   REQUIRE(launched);
   const auto got = tiles.download();
   const auto bytes = words.download();
 
-  std::uint32_t n = 0;
+  std::uint32_t n = 0, exact = 0;
   const auto next = [&](const kv::run& r, std::uint32_t slot) {
     const cuda::staged_tile& t = got[n];
     const std::uint32_t index = slot - r.slot;
@@ -148,7 +153,7 @@ void check(unsigned seed) {
       return std::memcmp(at, r.tile(index), tile_words<keys> * 4) == 0 && std::memcmp(at + tile_words<keys>, r.tile(index) + r.value_offset, tile_words<values> * 4) == 0;
     };
     CHECK((r.form == 0 || Block::one_form ? same(typename Block::raw_pair{}) : same(typename Block::sealed_pair{})));
-    ++n;
+    ++n, exact += r.form == 0;
   };
   for (std::uint32_t ordinal = from; ordinal < to; ++ordinal) {
     const std::uint32_t before = n;
@@ -160,26 +165,35 @@ void check(unsigned seed) {
       CHECK((got[n].live == 0 && got[n].form == 2));
       ++n;
     }
-    for (std::uint32_t i = before; i < n; ++i) CHECK(got[i].last == (i + 1 == n));
+    for (std::uint32_t i = before; i < n; ++i) {
+      CHECK(got[i].last == (i + 1 == n));
+      CHECK(got[i].turns == (Block::rotated_values && got[i].form == 0 && (i + 1 == n || got[i + 1].form != 0)));
+    }
   }
-  CHECK(count.download()[0] == n);
+  const auto turns = count.download();
+  CHECK(turns[0] == n);
+  if (Block::raw_places == 1 || exact == 0) CHECK(turns[1] == 0);  // nothing waits but for an exact tile among smaller ones
+  CHECK(turns[1] <= exact * (Block::raw_places + Block::ring_tiles));
 }
 
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
-template <class Pair, std::uint32_t Dim, std::uint32_t Stages>
-using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, 8, Stages>;
+template <class Pair, std::uint32_t Dim, std::uint32_t Tiles>
+using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, 8, Tiles>;
 
 }  // namespace
 
 TEST_CASE("cuda tile queue: every tile that is kept comes once, in order, exact ones first where values are rotated") {
   for (unsigned seed = 0; seed < 30; ++seed) {
     check<block_of<kv::raw_bf16, 32, 3>>(seed);
-    check<block_of<rotated<4>, 32, 3>>(1000 + seed);
+    check<block_of<rotated<4>, 32, 5>>(1000 + seed);
   }
   for (unsigned seed = 0; seed < 10; ++seed) {
     check<block_of<rotated<8>, 16, 2>>(2000 + seed);
     check<block_of<kv::codec_pair<kv::fp8>, 48, 4>>(3000 + seed);
     check<block_of<kv::raw_bf16, 16, 2>>(4000 + seed);
+    check<block_of<rotated<4>, 32, 4>>(5000 + seed);  // an exact tile is all there is room for
+    check<block_of<rotated<4>, 32, 11>>(6000 + seed);
+    check<block_of<kv::codec_pair<kv::fp8>, 32, 7>>(7000 + seed);
   }
 }

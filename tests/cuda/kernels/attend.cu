@@ -23,5 +23,6 @@ bool decode_kernels(device::stream on) {
                     attend<kv::paged<kv::raw_f16, kv::raw_f16>, 128, 8>, attend<kv::paged<kv::codec_pair<kv::fp8>>, 128, 8>, attend<kv::paged<per_token_8>, 128, 8>,
                     attend<kv::paged<per_token_4>, 64, 8>, attend<kv::paged<per_token_4>, 128, 8>, attend<kv::paged<per_channel_4>, 128, 8>, attend<kv::paged<rotated_4>, 64, 8>,
                     attend<kv::paged<rotated_4>, 128, 8>, attend<kv::head_split<kv::raw_bf16>, 128, 8>, attend<kv::paged<kv::raw_bf16>, 64, 64>,
-                    attend<kv::paged<kv::raw_bf16>, 128, 8, 32>>(on);
+                    attend<kv::paged<kv::raw_bf16>, 128, 8, 32>, attend<kv::paged<kv::raw_bf16>, 128, 2>, attend<kv::paged<kv::raw_bf16>, 64, 1>,
+                    attend<kv::paged<per_channel_4>, 128, 2>, attend<kv::paged<rotated_4>, 128, 2>>(on);
 }

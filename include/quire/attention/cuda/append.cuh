@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(block_threads) append_kernel(const __grid_cons
 template <kv::Layout L, class Row>
 status append(const append_call<L, Row>& c, device::stream on) noexcept {
   const extents e = c.view.layout.extent();
+  const device::range named("quire: append");
   return device::launch(&append_kernel<L, Row>, {.blocks = c.span_count * e.kv_heads, .threads = block_threads, .shared_bytes = std::size_t{e.head_dim} * tile_tokens * sizeof(float)}, on, c);
 }
 
@@ -148,6 +149,7 @@ __global__ void __launch_bounds__(block_threads) rotate_kernel(const __grid_cons
 template <class Row>
 status rotate(const rotate_call<Row>& c, device::stream on) noexcept {
   if (c.rotary.table == nullptr) return {};
+  const device::range named("quire: rotate");
   return device::launch(&rotate_kernel<Row>, {.blocks = c.span_count * c.heads, .threads = block_threads}, on, c);
 }
 

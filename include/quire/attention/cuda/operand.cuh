@@ -103,6 +103,18 @@ __device__ inline std::uint32_t pack(float low, float high) noexcept {
   if constexpr (Operand::f16_products) return device::pack_f16(low, high);
   else return device::pack_bf16(low, high);
 }
+/// Two neighbouring rows of X, from a word of a fragment.
+template <class Operand>
+__device__ inline float2 unpack(std::uint32_t word) noexcept {
+  if constexpr (Operand::f16_products) return {device::widen_f16(static_cast<std::uint16_t>(word)), device::widen_f16(static_cast<std::uint16_t>(word >> 16))};
+  else return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
+}
+/// sum + x·X over the four rows of one column that two words of a fragment hold: pair_of({step, t, 0}), then half 1.
+template <class Operand>
+__device__ inline float dot(std::uint32_t low, std::uint32_t high, float4 x, float sum) noexcept {
+  const float2 a = unpack<Operand>(low), b = unpack<Operand>(high);
+  return fmaf(b.y, x.w, fmaf(b.x, x.z, fmaf(a.y, x.y, fmaf(a.x, x.x, sum))));
+}
 template <class Operand>
 __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
   if constexpr (Operand::f16_products) device::mma_f16(c, a, b);

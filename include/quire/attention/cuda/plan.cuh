@@ -142,6 +142,7 @@ class planner {
     if (const status s = check(p, asked); !s) return s;
     if (room.items == 0) return {errc::out_of_range, "items of a plan", 0, 1, 1u << 31};
     if (span_count > room.spans) return {errc::out_of_range, "spans of a plan", span_count, 0, room.spans};
+    const device::range named("quire: plan");
     plan_job<L, P> job{.layout = layout, .shape = p, .policy = policy, .asked = asked, .room = room, .layer = layer, .span_count = span_count, .from = spans};
     const plan_places at = places_of(room);
     job.items = reinterpret_cast<plan_item*>(memory), job.cuts = reinterpret_cast<plan_cut*>(memory + at.cuts), job.spans = reinterpret_cast<query_span*>(memory + at.spans);

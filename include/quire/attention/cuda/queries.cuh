@@ -9,8 +9,10 @@ namespace quire::inline v0::attention::cuda {
 /// v ← H v for `rows` rows [dim] in shared memory, one row a warp at a time. The warps meet before and after.
 __device__ inline void rotate_rows(float* v, std::uint32_t rows, std::uint32_t dim, thread_place me) noexcept {
   const std::uint32_t block = kv::rotation_block(dim);
+#pragma unroll 1  // it stands in several places and runs once an item: short code is worth more
   for (std::uint32_t r = me.warp; r < rows; r += block_warps) {
     float* row = v + r * dim;
+#pragma unroll 1
     for (std::uint32_t h = 1; h < block; h *= 2) {
       for (std::uint32_t i = me.lane; i < dim / 2; i += warp_threads) {
         const std::uint32_t a = i / h * 2 * h + i % h;
@@ -40,7 +42,7 @@ struct item_rows_of {
 /// The item's queries times the scale, zeros past its rows. Ends at a barrier.
 template <class Block, class Call>
 __device__ void load_queries(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, thread_place me) noexcept {
-  auto* rows = reinterpret_cast<float*>(m.stages);
+  auto* rows = reinterpret_cast<float*>(m.ring);
   const std::uint32_t group = c.shape.group(), count = item.count * group;
   const float scale = c.shape.scale_or_default();
   for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) {
@@ -54,13 +56,13 @@ __device__ void load_queries(typename Block::memory& m, const Call& c, const wor
 template <class Block, class Pair>
 __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* to, thread_place me) noexcept {
   using keys = typename Block::template key_operand<Pair>;
-  const auto* rows = reinterpret_cast<const float*>(m.stages);
-  for (std::uint32_t i = me.thread; i < Block::key_steps * Block::row_blocks * warp_threads; i += block_threads) {
-    const lane_place l = lane_place::of(i % warp_threads);
-    const std::uint32_t step = i / (Block::row_blocks * warp_threads), row = i / warp_threads % Block::row_blocks * 8 + l.g;
+  const auto* rows = reinterpret_cast<const float*>(m.ring);
+  for (std::uint32_t i = me.thread; i < Block::key_steps * Block::row_blocks * Block::row_lanes; i += block_threads) {
+    const lane_place l = lane_place::of(i % Block::row_lanes);
+    const std::uint32_t step = i / (Block::row_blocks * Block::row_lanes), row = i / Block::row_lanes % Block::row_blocks * 8 + l.g;
     const float* low = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});
     const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});
-    if constexpr (keys::scaled == scaling::rows) {
+    if constexpr (Block::on_cores || keys::scaled == scaling::rows) {
       reinterpret_cast<float4*>(to)[i] = {low[0], low[1], high[0], high[1]};
     } else {
       to[2 * i] = pack<keys>(low[0], low[1]), to[2 * i + 1] = pack<keys>(high[0], high[1]);
@@ -74,7 +76,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   load_queries<Block>(m, c, item, row_of, me);
   prepare_queries<Block, typename Block::raw_pair>(m, m.raw_queries, me);
   if constexpr (!Block::one_form) {
-    auto* rows = reinterpret_cast<float*>(m.stages);
+    auto* rows = reinterpret_cast<float*>(m.ring);
     if constexpr (Block::rotated_keys) {
       __syncthreads();
       rotate_rows(rows, Block::rows, Block::dim, me);
@@ -91,18 +93,18 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   }
 }
 
-/// out row = o / l, with the sink logit in the denominator only; rows without a token are zero. No copy is under way.
+/// out row = o / l, with the sink logit in the denominator only; rows without a token are zero. No copy is under way, and a barrier
+/// stands behind the last read of the ring.
 template <class Block, class Call>
 __device__ void write_rows(typename Block::memory& m, const Call& c, const work_item& item, item_rows_of row_of, typename Block::registers& r, thread_place me) noexcept {
   const std::uint32_t group = c.shape.group(), count = item.count * group;
-  auto* turned = reinterpret_cast<float*>(m.stages);
-  if constexpr (Block::rotated_values) __syncthreads();
+  auto* turned = reinterpret_cast<float*>(m.ring);
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
-    for (std::uint32_t j = 0; j < 2; ++j) {
-      const std::uint32_t row = b * 8 + me.at.t * 2 + j;
-      if (row >= count) continue;
+    for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
+      const std::uint32_t row = Block::row_of(b, j, me.at);
+      if (row >= count || !Block::speaks(me.at)) continue;
       const std::uint32_t head = item.head * group + row % group;
       float scale = r.l[b][j] > 0 ? 1.0f / r.l[b][j] : 0.0f;
       if (c.shape.sink_logits != nullptr && r.l[b][j] > 0) {
@@ -114,7 +116,7 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
       for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
         const std::uint32_t channel = me.channel(i) + 2 * me.at.g;
         if (Block::channel_blocks % block_warps != 0 && channel >= Block::dim) continue;
-        const float x = r.o[i][b][j] * scale, y = r.o[i][b][2 + j] * scale;
+        const float x = r.o[i][b][j] * scale, y = r.o[i][b][Block::lane_rows + j] * scale;
         if constexpr (Block::rotated_values) turned[row * Block::dim + channel] = x, turned[row * Block::dim + channel + 1] = y;
         else out[channel] = narrow<typename Block::row>(x), out[channel + 1] = narrow<typename Block::row>(y);
       }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fold.cuh"
-#include "states.cuh"
+#include "merge.cuh"
 
 namespace quire::inline v0::attention::cuda {
 
@@ -10,18 +10,19 @@ namespace quire::inline v0::attention::cuda {
 /// last part of an item merges all of them from left to right along the tree; a prefix counts as one part of each member, brought
 /// when the prefix itself is complete. So no block waits for another, any grid is right, and neither its size nor the order of
 /// arrival changes a bit. `Narrow` folds the rows of one span, `Wide` those of all members of a prefix (void: plans have none).
-template <class Narrow, class Wide, class Call>
-class share {
+/// Not `Merging`: parts stay in scratch for a second pass.
+template <class Narrow, class Wide, class Call, bool Merging = true>
+class share : public merger<Narrow, Wide, Call> {
+  using base = merger<Narrow, Wide, Call>;
+  using base::c_, base::worker_, base::me_, base::scratch_, base::part, base::parts_of, base::live_of, base::begin_of, base::collect, base::finish, base::complete_prefix;
+
  public:
-  __device__ share(const Call& call, std::byte* memory, std::uint32_t worker) noexcept
-      : c_(call), memory_(memory), worker_(worker), me_(thread_place::here()), scratch_{c_.scratch, c_.plan, state_bytes} {}
+  using base::prefixes;
+  using typename base::widest;
+  __device__ share(const Call& call, std::byte* memory, std::uint32_t worker) noexcept : base(call, memory, worker) {}
 
-  static constexpr bool prefixes = !std::is_void_v<Wide>;
-  using widest = std::conditional_t<prefixes, Wide, Narrow>;
-  static constexpr std::size_t state_bytes = Narrow::state_bytes > widest::state_bytes ? Narrow::state_bytes : widest::state_bytes;
-  static constexpr std::size_t shared_bytes =
-      sizeof(typename Narrow::memory) > sizeof(typename widest::memory) ? sizeof(typename Narrow::memory) : sizeof(typename widest::memory);
-
+  /// No barrier stands between items: of what the next one writes before its first, rows in the ring were read last by the same thread
+  /// (write_rows and load_queries deal them alike), and the head a barrier ago.
   __device__ void run() noexcept {
     const range items = items_of(c_.plan, worker_);
     for (auto i = static_cast<std::uint32_t>(items.begin); i < items.end; ++i) {
@@ -36,64 +37,51 @@ class share {
   }
 
  private:
-  template <class Block>
-  __device__ typename Block::memory& memory() const noexcept { return *reinterpret_cast<typename Block::memory*>(memory_); }
-
-  __device__ static live_pieces live_of(const plan_item& item) noexcept {
-    return prefixes && item.prefix != 0 ? live_pieces{0, 0, item.pieces.end} : item.pieces;
-  }
-  /// Where the walk over a worker's ordinals from `from` on begins: what nobody folds before the first belongs to it.
-  __device__ static std::uint32_t begin_of(const plan_item& item, std::uint32_t from) noexcept {
-    return from == 0 && (!prefixes || item.prefix == 0) ? 0 : item.pieces.piece(from);
-  }
-  /// State k of what a worker folded of an item.
-  __device__ std::byte* part(std::uint32_t number, const plan_item& item, std::uint32_t worker, std::uint32_t k) const noexcept {
-    if (prefixes && number >= c_.plan.prefix_items && item.prefix != 0 && item.workers == 1) return scratch_.member(c_.plan.items[item.link].link + item.ordinal, k);
-    return scratch_.part(worker, split_slot(c_.plan, worker, number), k);
-  }
-  __device__ static std::uint32_t parts_of(const plan_item& item) noexcept { return item.workers + (prefixes && item.prefix != 0); }
-
   __device__ void fold_rows(std::uint32_t number, range here) noexcept {
-    auto& m = memory<Narrow>();
+    auto& m = this->template memory<Narrow>();
     const plan_item& item = c_.plan.items[number];
     const query_span& span = c_.plan.spans[item.span];
     const item_rows_of row_of{c_.plan.spans, nullptr, span.row + item.first - span.first};
     const auto stack = [&](std::uint32_t k) { return part(number, item, worker_, k); };
     typename Narrow::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), live_of(item));
-    __syncthreads();  // the item before is done with shared memory
     if (me_.thread == 0) describe_head(m.head, item, span);
     fold_pieces<Narrow>(item, here, row_of, walk, stack, r);
     const states<Narrow> s(me_);
     if (parts_of(item) == 1) {
       walk.finish([&](std::uint32_t k) { s.join(stack(k), r); });
-      write_rows<Narrow>(m, c_, item, row_of, r, me_);
-      return;
+    } else {
+      s.keep(r, stack(walk.filled() - 1));
+      if (!Merging || !bring_part(m, number, item)) return;
+      collect(number, r);
     }
-    s.keep(r, stack(walk.filled() - 1));
-    if (bring_part(m, number, item)) finish(number);
+    write_rows<Narrow>(m, c_, item, row_of, r, me_);
   }
 
   /// The same for a prefix: its last part completes it for every member.
   __device__ void fold_prefix(std::uint32_t number, range here) noexcept {
-    auto& m = memory<widest>();
+    auto& m = this->template memory<widest>();
     const plan_item& item = c_.plan.items[number];
     const plan_member* members = c_.plan.members + item.link;
     const auto stack = [&](std::uint32_t k) { return item.workers == 1 ? scratch_.prefix(number, k) : part(number, item, worker_, k); };
     typename widest::registers r;
     subtree_walk walk(begin_of(item, static_cast<std::uint32_t>(here.begin)), item.pieces);
-    __syncthreads();
     if (me_.thread == 0) c_.view.describe_head(m.head, c_.plan.spans[item.span].sequence, c_.layer, item.head, item.pieces.end * piece_tiles, nullptr, 0);
     fold_pieces<widest>(item, here, item_rows_of{c_.plan.spans, members, 0}, walk, stack, r);
     const states<widest> s(me_);
     s.keep(r, stack(walk.filled() - 1));
-    if (item.workers != 1) {
-      if (!bring_part(m, number, item)) return;
-      const auto to = [&](std::uint32_t k) { return scratch_.prefix(number, k); };
-      subtree_walk joined(0, item.pieces);
-      join_parts(number, item, joined, to, s, r);
-      s.keep(r, to(joined.filled() - 1));
+    if constexpr (Merging) {
+      if (item.workers != 1) {
+        if (!bring_part(m, number, item)) return;
+        complete_prefix(number);
+      }
+      tell_members(m, item, members);
     }
+  }
+
+  /// A prefix is a part of each member; those it was the last one of are finished here.
+  template <class Memory>
+  __device__ void tell_members(Memory& m, const plan_item& item, const plan_member* members) noexcept {
     if (me_.thread < 2) m.last[me_.thread] = 0;
     __syncthreads();
     if (me_.thread < item.count) {
@@ -118,54 +106,6 @@ class share {
     return m.last[0] != 0;
   }
 
-  /// Merges all parts of a span's item and writes its rows.
-  __device__ void finish(std::uint32_t number) noexcept {
-    const plan_item& item = c_.plan.items[number];
-    const query_span& span = c_.plan.spans[item.span];
-    const states<Narrow> s(me_);
-    typename Narrow::registers r;
-    const auto stack = [&](std::uint32_t k) { return scratch_.part(worker_, split_items, k); };
-    const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
-    subtree_walk walk(0, live_of(item));
-    if constexpr (prefixes)
-      if (item.prefix != 0) {
-        std::uint32_t k = 0;
-        subtree_walk::for_each_node(0, item.prefix, live_of(item), [&](tree_node n) {
-          put_aside(walk, stack, s, r);
-          s.template load_rows<Wide>(r, scratch_.prefix(item.link, k++), item.ordinal * c_.shape.group(), item.count * c_.shape.group());
-          walk.push(n, merge);
-        });
-      }
-    join_parts(number, item, walk, stack, s, r);
-    walk.finish(merge);
-    write_rows<Narrow>(memory<Narrow>(), c_, item, {c_.plan.spans, nullptr, span.row + item.first - span.first}, r, me_);
-    __syncthreads();
-  }
-
-  /// Pushes what workers kept of an item, from left to right.
-  template <class Stack, class States, class Registers>
-  __device__ void join_parts(std::uint32_t number, const plan_item& item, subtree_walk& walk, const Stack& stack, const States& s, Registers& r) const noexcept {
-    const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
-    for (std::uint32_t w = item.first_worker; w < item.first_worker + item.workers; ++w) {
-      const range theirs = pieces_of(c_.plan, w, number);
-      const std::uint32_t end = item.pieces.piece(static_cast<std::uint32_t>(theirs.end) - 1) + 1;
-      std::uint32_t k = 0;
-      subtree_walk::for_each_node(begin_of(item, static_cast<std::uint32_t>(theirs.begin)), end, live_of(item), [&](tree_node n) {
-        walk.skip_to(static_cast<std::uint32_t>(n.pieces().begin), merge);
-        put_aside(walk, stack, s, r);
-        s.load(r, part(number, item, w, k++));
-        walk.push(n, merge);
-      });
-    }
-  }
-  /// Makes room in the registers for the next state. Ends at a barrier.
-  template <class Stack, class States, class Registers>
-  __device__ static void put_aside(const subtree_walk& walk, const Stack& stack, const States& s, const Registers& r) noexcept {
-    if (walk.filled() == 0) return;
-    s.keep(r, stack(walk.filled() - 1));
-    __syncthreads();
-  }
-
   /// What the rows of an item read: sealed tiles before theirs, and theirs exactly.
   __device__ void describe_head(kv::head_view& to, const plan_item& item, const query_span& span) const noexcept {
     const std::uint32_t tile = item.first / tile_tokens, newest = (span.first + span.count - 1) / tile_tokens;
@@ -182,7 +122,7 @@ class share {
   /// Folds ordinals `here` of an item; the newest state stays in `r`, those before it stand on the stack.
   template <class Block, class Stack>
   __device__ void fold_pieces(const plan_item& item, range here, item_rows_of row_of, subtree_walk& walk, const Stack& stack, typename Block::registers& r) noexcept {
-    auto& m = memory<Block>();
+    auto& m = this->template memory<Block>();
     take_queries<Block>(m, c_, item, row_of, me_);
     __syncthreads();
     const states<Block> s(me_);
@@ -190,50 +130,48 @@ class share {
     const row_positions<Block> positions(item, c_.shape.group(), me_);
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
     tile_queue<Block> queue(m, c_.shape, item, from, to, me_.thread);
-    for (std::uint32_t i = 0; i + 1 < Block::stages; ++i) queue.ask();
-    std::uint32_t stage = 0;
+    std::uint32_t entry = 0, owed = Block::ring_tiles - 1;
     for (std::uint32_t ordinal = from; ordinal < to; ++ordinal) {
       const std::uint32_t piece = item.pieces.piece(ordinal);
       walk.skip_to(piece, merge);
       if (walk.filled() != 0) s.keep(r, stack(walk.filled() - 1));
-      fold_piece<Block>(queue, stage, item, positions, r);
+      fold_piece<Block>(queue, entry, owed, item, positions, r);
       walk.push({0, piece}, merge);
     }
   }
 
+  /// `entry`: of the next tile's description. `owed`: tiles to ask for before the first one is folded (in this loop, so that the code
+  /// of asking stands once).
   template <class Block>
-  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& stage, const plan_item& item, const row_positions<Block>& positions, typename Block::registers& r) noexcept {
-    auto& m = memory<Block>();
+  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions<Block>& positions,
+                             typename Block::registers& r) noexcept {
+    auto& m = this->template memory<Block>();
     r.clear();
-    bool last = false, exact = false;
+    bool last = false;
     while (!last) {
-      device::copy_wait<static_cast<int>(Block::stages) - 2>();
-      __syncthreads();
-      queue.ask();  // into the stage that was folded before this one
-      const staged_tile& tile = m.tiles[stage];
-      const std::byte* staged = m.stages[stage];
+      if (owed == 0) {
+        device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
+        __syncthreads();
+      }
+      const staged_tile& tile = m.tiles[entry];
+      queue.ask(owed == 0 ? tile.begin : 0);  // into places of tiles that were folded before this one
+      if (owed != 0) {
+        --owed;
+        continue;
+      }
+      const std::byte* staged = m.place(tile.begin);
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
         fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
-        exact = true;
-      } else if (tile.form == 1) {
         if constexpr (Block::rotated_values)
-          if (exact) turn_over<Block>(m, r, me_);
-        exact = false;
+          if (tile.turns) turn_over<Block>(m, r, me_);
+      } else if (tile.form == 1) {
         if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
       }
       last = tile.last;
-      stage = stage + 1 == Block::stages ? 0 : stage + 1;
+      entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;
     }
-    if constexpr (Block::rotated_values)
-      if (exact) turn_over<Block>(m, r, me_);
     gather_sums<Block>(m, r, me_);
   }
-
-  const Call& c_;
-  std::byte* memory_;
-  std::uint32_t worker_;
-  thread_place me_;
-  scratch_map scratch_;
 };
 
 }  // namespace quire::inline v0::attention::cuda

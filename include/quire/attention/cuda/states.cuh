@@ -31,7 +31,8 @@ struct scratch_map {
 };
 
 /// Moves states between registers and scratch, and merges them. The newest state of a walk stays in registers. Threads read back
-/// what they wrote, but for (m, l) of rows, which four write for all: `keep` begins at a barrier, and one stands before `join`.
+/// what they wrote, but for (m, l) of rows, which four write for all (on CUDA cores: and o, a quarter): `keep` begins at a barrier, and
+/// one stands before `join`.
 template <class Block>
 class states {
  public:
@@ -41,34 +42,39 @@ class states {
 
   __device__ void keep(const registers& r, std::byte* to) const noexcept {
     __syncthreads();
-    if (me_.thread < 4)
+    if (!Block::speaks(me_.at)) return;
 #pragma unroll
-      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) rows(to)[b * 4 + me_.at.t] = {r.m[b][0], r.l[b][0], r.m[b][1], r.l[b][1]};
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+      if (me_.thread < 4) *sums(to, b) = pack_sums(r, b);
 #pragma unroll
-    for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
+      for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
+        group o;
 #pragma unroll
-      for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
-        *fragment(to, i, b) = {r.o[i][b][0], r.o[i][b][1], r.o[i][b][2], r.o[i][b][3]};
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) o.at[c] = r.o[i][b][c];
+        *fragment(to, i, b) = o;
+      }
+    }
   }
   __device__ void load(registers& r, std::byte* from) const noexcept {
 #pragma unroll
     for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-      const float4 s = rows(from)[b * 4 + me_.at.t];
-      r.m[b][0] = s.x, r.l[b][0] = s.y, r.m[b][1] = s.z, r.l[b][1] = s.w;
-    }
+      const group s = *sums(from, b);
 #pragma unroll
-    for (std::uint32_t i = 0; i < Block::own_blocks; ++i)
+      for (std::uint32_t j = 0; j < Block::lane_rows; ++j) r.m[b][j] = s.at[2 * j], r.l[b][j] = s.at[2 * j + 1];
 #pragma unroll
-      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-        const float4 o = *fragment(from, i, b);
-        r.o[i][b][0] = o.x, r.o[i][b][1] = o.y, r.o[i][b][2] = o.z, r.o[i][b][3] = o.w;
+      for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
+        const group o = *fragment(from, i, b);
+#pragma unroll
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) r.o[i][b][c] = o.at[c];
       }
+    }
   }
   /// Rows [first, first + count) of a state that a block of shape `Wide` kept; the identity for further rows.
   template <class Wide>
   __device__ void load_rows(registers& r, std::byte* from, std::uint32_t first, std::uint32_t count) const noexcept {
+    static_assert(!Block::on_cores && !Wide::on_cores, "rows of a prefix go from tensor cores to tensor cores");
     const auto* sums = reinterpret_cast<const float2*>(from);
-    const auto* o = reinterpret_cast<const float*>(from + Wide::rows * sizeof(softmax_state));
+    const auto* o = reinterpret_cast<const float*>(from + Wide::sum_bytes);
 #pragma unroll
     for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
@@ -89,15 +95,18 @@ class states {
   __device__ void join(std::byte* left, registers& r) const noexcept {
 #pragma unroll
     for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-      const float4 s = rows(left)[b * 4 + me_.at.t];
-      float before[2], after[2];
-      weigh(s.x, s.y, r.m[b][0], r.l[b][0], before[0], after[0]);
-      weigh(s.z, s.w, r.m[b][1], r.l[b][1], before[1], after[1]);
+      const group s = *sums(left, b);
+      float before[Block::lane_rows], after[Block::lane_rows];
+#pragma unroll
+      for (std::uint32_t j = 0; j < Block::lane_rows; ++j) weigh(s.at[2 * j], s.at[2 * j + 1], r.m[b][j], r.l[b][j], before[j], after[j]);
 #pragma unroll
       for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
-        const float4 o = *fragment(left, i, b);
-        r.o[i][b][0] = fmaf(o.x, before[0], r.o[i][b][0] * after[0]), r.o[i][b][1] = fmaf(o.y, before[1], r.o[i][b][1] * after[1]);
-        r.o[i][b][2] = fmaf(o.z, before[0], r.o[i][b][2] * after[0]), r.o[i][b][3] = fmaf(o.w, before[1], r.o[i][b][3] * after[1]);
+        const group o = *fragment(left, i, b);
+#pragma unroll
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) {
+          const std::uint32_t j = c % Block::lane_rows;
+          r.o[i][b][c] = fmaf(o.at[c], before[j], r.o[i][b][c] * after[j]);
+        }
       }
     }
   }
@@ -110,9 +119,20 @@ class states {
   }
 
  private:
-  __device__ static float4* rows(std::byte* state) noexcept { return reinterpret_cast<float4*>(state); }
-  __device__ float4* fragment(std::byte* state, std::uint32_t i, std::uint32_t b) const noexcept {
-    return reinterpret_cast<float4*>(state + Block::rows * sizeof(softmax_state)) + (i * Block::row_blocks + b) * block_threads + me_.thread;
+  /// What a lane has of a row block: (m, l) of its rows, or o of two channels of each.
+  struct alignas(4 * Block::fragment_floats) group {
+    float at[Block::fragment_floats];
+  };
+  __device__ static group pack_sums(const registers& r, std::uint32_t b) noexcept {
+    group s;
+#pragma unroll
+    for (std::uint32_t j = 0; j < Block::lane_rows; ++j) s.at[2 * j] = r.m[b][j], s.at[2 * j + 1] = r.l[b][j];
+    return s;
+  }
+  __device__ group* sums(std::byte* state, std::uint32_t b) const noexcept { return reinterpret_cast<group*>(state) + (Block::on_cores ? 0 : b * 4 + me_.at.t); }
+  __device__ group* fragment(std::byte* state, std::uint32_t i, std::uint32_t b) const noexcept {
+    constexpr std::uint32_t copies = Block::on_cores ? 4 : 1;   // lanes that hold the same
+    return reinterpret_cast<group*>(state + Block::sum_bytes) + (i * Block::row_blocks + b) * (block_threads / copies) + me_.thread / copies;
   }
   thread_place me_;
 };

@@ -5,9 +5,10 @@
 
 namespace quire::inline v0::attention::cuda {
 
-/// The tiles of a worker's pieces of one item, asked for one at a time, `stages - 1` ahead of the fold. All threads of a block
+/// The tiles of a worker's pieces of one item, asked for one at a time, `ring_tiles - 1` ahead of the fold. All threads of a block
 /// take the same steps. Within a piece exact tiles come first where sealed values are rotated, else tiles come in slot order.
-/// The page number of the next tile is read while the one before is on its way.
+/// The page number of the next tile is read while the one before is on its way. An exact tile takes several neighbouring places of
+/// the ring; until they are free, groups of no copies and descriptions of no tile stand for it, so that both are still counted one for one.
 template <class Block>
 class tile_queue {
  public:
@@ -17,18 +18,27 @@ class tile_queue {
     look_ahead();
   }
 
-  /// Asks for the next tile, if there is one, into the stage whose turn it is, and closes the group of copies either way.
-  __device__ void ask() noexcept {
+  /// Asks for the next tile, if there is one and there is room, and closes the group of copies either way. `oldest`: where the
+  /// tile that is folded next begins; places before it are free.
+  __device__ void ask(std::uint32_t oldest) noexcept {
     if (have_) {
-      if (run_ != none) {
-        const kv::run& r = memory_.head.runs[run_];
-        const std::byte* tile = r.base + std::size_t{page_} * r.page_stride;
-        if (Block::one_form || r.form == 0) stage<typename Block::raw_pair>(tile, r.value_offset);
-        else stage<typename Block::sealed_pair>(tile, r.value_offset);
+      const bool tile = run_ != none, raw = tile && (Block::one_form || memory_.head.runs[run_].form == 0);
+      const std::uint32_t begin = room(raw ? Block::raw_places : tile ? 1 : 0, oldest);
+      if (Block::raw_places > 1 && begin == none) {
+        if (thread_ == 0) memory_.tiles[entry_] = nothing(false);
+      } else {
+        if (thread_ == 0) describe(memory_.tiles[entry_], begin);
+        past_ = begin;
+        if (tile) {
+          const kv::run& r = memory_.head.runs[run_];
+          const std::byte* from = r.base + std::size_t{page_} * r.page_stride;
+          if (raw) stage<typename Block::raw_pair>(from, r.value_offset);
+          else if constexpr (!Block::one_form) stage<typename Block::sealed_pair>(from, r.value_offset);
+          past_ += raw ? Block::raw_places : 1;
+        }
+        look_ahead();
       }
-      if (thread_ == 0) describe(memory_.tiles[stage_]);
-      stage_ = stage_ + 1 == Block::stages ? 0 : stage_ + 1;
-      look_ahead();
+      entry_ = entry_ + 1 == Block::ring_tiles ? 0 : entry_ + 1;
     }
     device::copy_commit();
   }
@@ -36,11 +46,20 @@ class tile_queue {
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
 
+  /// Where `count` neighbouring places begin that nobody uses, or none. Where one place is all that a tile takes, there always is one.
+  __device__ std::uint32_t room(std::uint32_t count, std::uint32_t oldest) const noexcept {
+    if constexpr (Block::raw_places == 1) {
+      return past_;
+    } else {
+      const std::uint32_t at = past_ % Block::ring_tiles, begin = at + count > Block::ring_tiles ? past_ + (Block::ring_tiles - at) : past_;
+      return past_ == oldest || begin + count - oldest <= Block::ring_tiles ? begin : none;
+    }
+  }
   template <class Pair>
   __device__ void stage(const std::byte* tile, std::uint32_t value_offset) noexcept {
     using keys = typename Block::template key_operand<Pair>;
     using values = typename Block::template value_operand<Pair>;
-    std::byte* to = memory_.stages[stage_];
+    std::byte* to = memory_.place(past_);
     keys::stage(to, tile, thread_);
     values::stage(to + keys::staged_bytes, tile + value_offset, thread_);
   }
@@ -83,10 +102,18 @@ class tile_queue {
     return none;
   }
 
+  /// Whether no further exact tile of the piece comes after one of `r`.
+  __device__ bool turns(const kv::run& r) const noexcept {
+    if constexpr (!Block::rotated_values) return false;
+    else return r.form == 0 && (last_ || memory_.head.runs[run_of(piece_ * piece_tiles + (order_ & 3u))].form != 0);
+  }
+  __device__ staged_tile nothing(bool last) const noexcept {
+    return {.live = 0, .position = 0, .bias = 0, .begin = past_, .form = 2, .exempt = false, .whole = false, .last = last, .turns = false};
+  }
   /// What the fold must know of the tile. One thread.
-  __device__ void describe(staged_tile& t) const noexcept {
+  __device__ void describe(staged_tile& t, std::uint32_t begin) const noexcept {
     if (run_ == none) {
-      t = {.live = 0, .position = 0, .bias = 0, .form = 2, .exempt = false, .whole = false, .last = true};
+      t = nothing(true);
       return;
     }
     const kv::run& r = memory_.head.runs[run_];
@@ -98,15 +125,15 @@ class tile_queue {
     const bool in_window = r.exempt || !sees.limited() || oldest >= sees.window_begin(newest) || oldest + tile_tokens <= sees.sinks;
     const bool in_model = p_.window == kv::visibility::everything || oldest >= kv::visibility{0, p_.window}.window_begin(newest);
     const bool before = position + static_cast<std::int32_t>(tile_tokens) <= static_cast<std::int32_t>(item_.first) + 1;
-    t = {.live = live, .position = position, .bias = r.bias, .form = r.form, .exempt = r.exempt,
-         .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_};
+    t = {.live = live, .position = position, .bias = r.bias, .begin = begin, .form = r.form, .exempt = r.exempt,
+         .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_, .turns = turns(r)};
   }
 
   typename Block::memory& memory_;
   const problem& p_;
   const work_item& item_;
   std::uint32_t ordinal_, end_, thread_;
-  std::uint32_t stage_ = 0, piece_ = 0, slot_ = 0, run_ = none, page_ = 0;
+  std::uint32_t entry_ = 0, past_ = 0, piece_ = 0, slot_ = 0, run_ = none, page_ = 0;   // past_: the place after those in use, counted on and on
   std::uint32_t order_ = 0, left_ = 0;
   bool have_ = false, last_ = false;
 };

@@ -98,6 +98,10 @@ void with_policy(std::uint32_t d, F&& f) {
   else f(attention::heuristic_split{});
 }
 
+/// CUDA cores round nothing but sums: what is allowed is about twice what was measured.
+template <std::uint32_t Codec, std::uint32_t Rows>
+constexpr double bound_of() { return Rows < 8 ? 5e-6 : codec_of<Codec>::bound; }
+
 /// A ragged batch within the bound for one dealing; others give the same bits.
 template <std::uint32_t Codec, std::uint32_t Kind, std::uint32_t Dim, std::uint32_t Rows>
 void check_group(std::uint32_t group, std::initializer_list<std::uint32_t> dealt, std::uint32_t salt) {
@@ -125,7 +129,7 @@ void check_group(std::uint32_t group, std::initializer_list<std::uint32_t> dealt
         first = out;
         const double most = worst(s, out);
         worst_of(Codec) = most <= worst_of(Codec) ? worst_of(Codec) : most;
-        CHECK(most < codec_of<Codec>::bound);
+        CHECK(most < bound_of<Codec, Rows>());
       });
   });
 }
