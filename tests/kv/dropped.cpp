@@ -8,6 +8,7 @@
 #include "catch.hpp"
 #include "quire/kv/image.hpp"
 #include "quire/kv/layout/overlay.hpp"
+#include "tier/guarded_memory.hpp"
 
 using namespace fixture;
 
@@ -82,4 +83,14 @@ TEST_CASE("reading whole is refused where it can't be") {
   kv::store exact(overlay, kv::pages_for(overlay, 1, 256, 64));
   REQUIRE(exact.open(s));
   CHECK(exact.read_whole_until(s, 100).code == errc::unsupported_shape);
+
+  tier_test::guarded_memory closed;   // as a device's: what is dropped can't be summed by the host
+  const razor summing(shape, classes, kv::retain::scaled_window{64, 100, 4});
+  auto there = kv::pages_for(summing, 1, 256, 256), plain = there;
+  there.memory = &closed;
+  kv::store away(summing, there), here(summing, plain);
+  REQUIRE(away.open(s));
+  CHECK(away.read_whole_until(s, 100).code == errc::unsupported_shape);
+  REQUIRE(here.open(s));
+  CHECK(here.read_whole_until(s, 100));
 }

@@ -127,11 +127,11 @@ class store {
   /// Queries before position `tokens` see every token, whatever their heads keep: a prompt is read whole and then cut down, as
   /// DuoAttention and RazorAttention do. Until then all is held (`pages_for` a chunk as long as the prompt). Rounded down to a tile
   /// where windows move by tiles. May be said again while nothing was dropped; what goes then is given back at once.
-  /// fails: unknown_sequence, unsupported_shape (overlays), out_of_range (less than it holds), not_rewindable (something was dropped).
+  /// fails: unknown_sequence, unsupported_shape (overlays; sums in a device's memory), out_of_range (less than it holds), not_rewindable (something was dropped).
   status read_whole_until(std::uint32_t sequence, std::uint32_t tokens) noexcept {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
-    if (L::overlays) return {errc::unsupported_shape, "tokens to read whole of a layout with overlays", tokens, 0, 0};
+    if (L::overlays || (L::compensates && options_.memory != nullptr)) return {errc::unsupported_shape, "tokens to read whole (of overlays, or of sums on a device)", tokens, 0, 0};
     if (tokens < s.length) return {errc::out_of_range, "tokens to read whole", tokens, s.length, options_.max_tokens};
     if (s.dropped(layout_)) return {errc::not_rewindable, "tokens to read whole", tokens, 0, s.whole_until};
     const std::uint32_t before = s.whole_until, tile = s.length / tile_tokens;
