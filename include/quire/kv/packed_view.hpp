@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "../core/status.hpp"
 #include "view.hpp"
 
 namespace quire::inline v0::kv {
