@@ -89,7 +89,7 @@ void add_compare(CLI::App& app, compare_options& o) {
   c.add_option("--tasks", o.tasks, "With --suite: retrieval tasks, with commas: needle, line (default: both)")->allow_extra_args(false)->delimiter(',')->check(one_of({"needle", "line"}))->type_name("NAME,...");
   c.add_option("--facts", o.facts, "With --suite: facts in each retrieval prompt (default: 3 needles, 4 lines)")->check(whole(1, 64))->type_name("N");
   c.add_option("--lengths", o.lengths, "With --suite: tokens of retrieval prompts, with commas (default: a quarter, a half and all of --context)")->allow_extra_args(false)->delimiter(',')->check(whole(256, most_tokens))->type_name("N,...");
-  c.add_flag("--exact-prefill", o.exact_prefill, "With --suite: heads that stream see all of a retrieval or drift prompt and are cut down after it, as the papers do (default: from the start)");
+  c.add_flag("--whole-prompts", o.whole_prompts, "With --suite: heads that stream see all of a retrieval or drift prompt and are cut down after it, as the papers do (default: from the start)");
   c.add_flag("--resume", o.resume, "With --suite: keep the rows that the report holds already");
 }
 

@@ -7,9 +7,8 @@
 #   kernels/NAME.cu  a unit of tests/cuda/kernels that instantiates kernels: what each one takes of a multiprocessor is printed, and
 #                    those whose name a line of kernels/registers_only.txt is part of may use no local memory: no spills, no stack
 cmake_minimum_required(VERSION 3.25)
-find_program(nvcc nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+include(${CMAKE_CURRENT_LIST_DIR}/nvcc.cmake)
 if(NOT nvcc)
-  message("skipped: no nvcc in PATH or /usr/local/cuda (the CUDA Toolkit is optional)")
   return()
 endif()
 string(MAKE_C_IDENTIFIER "${unit}_${architecture}" name)

@@ -1,8 +1,7 @@
 # cmake -P ranges.cmake: the ranges that a profiler is told of, by a program that launches nothing and a tool of ours.
 cmake_minimum_required(VERSION 3.25)
-find_program(nvcc nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+include(${CMAKE_CURRENT_LIST_DIR}/nvcc.cmake)
 if(NOT nvcc)
-  message("skipped: no nvcc in PATH or /usr/local/cuda (the CUDA Toolkit is optional)")
   return()
 endif()
 get_filename_component(toolkit ${nvcc} REALPATH)

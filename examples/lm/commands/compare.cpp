@@ -65,7 +65,7 @@ footprint measure_footprint(backend& b, std::uint32_t depth) {
 int compare(const compare_options& given) {
   if (!given.suite.empty()) return compare_suite(given);
   for (const auto& [wrong, flag] : {std::pair(!given.report.empty(), "--report"), std::pair(given.trials.has_value(), "--trials"),
-                                    std::pair(given.seed.has_value(), "--seed"), std::pair(given.resume, "--resume"), std::pair(given.exact_prefill, "--exact-prefill"), std::pair(given.facts.has_value(), "--facts"),
+                                    std::pair(given.seed.has_value(), "--seed"), std::pair(given.resume, "--resume"), std::pair(given.whole_prompts, "--whole-prompts"), std::pair(given.facts.has_value(), "--facts"),
                                     std::pair(!given.lengths.empty(), "--lengths"), std::pair(!given.tasks.empty(), "--tasks")})
     if (wrong) throw bad_input(std::string(flag) + " is given without --suite, allowed only with it");
   compare_options o = given;

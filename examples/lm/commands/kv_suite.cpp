@@ -31,7 +31,7 @@ void note(const std::string& what) { std::fprintf(stderr, "compare: %s\n", what.
 struct passage {
   std::vector<token> tokens;
   std::uint32_t first = 0;
-  bool whole = false;  ///< tokens before `first` are a prompt that is read whole
+  bool whole = false;  ///< the tokens up to the first scored row are a prompt that is read whole
   std::uint32_t rows() const { return static_cast<std::uint32_t>(tokens.size()) - 1 - first; }
 };
 
@@ -55,7 +55,7 @@ std::vector<row_score> score_passages(backend& b, std::span<const passage> passa
   for (const passage& p : passages) {
     std::uint32_t s = 0;
     require(b.open(s));
-    if (p.whole) require(b.read_whole_until(s, p.first));
+    if (p.whole) require(b.read_whole_until(s, p.first + 1));
     const auto last = static_cast<std::uint32_t>(p.tokens.size()) - 1;
     for (std::uint32_t at = 0; at < last;) {
       const bool scored = at >= p.first;
@@ -99,7 +99,7 @@ passage continued(backend& b, std::span<const token> prompt, std::uint32_t steps
 /// What every cache is asked.
 struct tasks {
   std::vector<passage> text, drift;  ///< drift is filled by the f32 cache
-  bool exact_prefill = false;
+  bool whole_prompts = false;
   retrieval_plan plans[2];
   std::vector<retrieval_prompt> prompts[2];  ///< by retrieval_kind
 };
@@ -194,7 +194,7 @@ json measure_arm(backend& b, const cache_name& name, const model_config& config,
       for (const retrieval_trial& q : p.trials) total += static_cast<double>(q.ask.size() + q.answer.size());
     }
     line.rename(what + task_names[k]);
-    const auto scores = score_answers(b, t.prompts[k], threads, t.exact_prefill, [&](double done) { line.at(done, total); });
+    const auto scores = score_answers(b, t.prompts[k], threads, t.whole_prompts, [&](double done) { line.at(done, total); });
     if (first) answers[k] = scores;
     retrieval[k] = retrieval_report(t.prompts[k], t.plans[k], scores, answers[k]);
   }
@@ -244,7 +244,7 @@ void write_report(const std::string& path, const json& report) {
 }
 
 /// Rows of an earlier run with the same settings. fails: bad_input naming the first that differs.
-json kept_rows(const std::string& path, const json& settings, bool exact_prefill) {
+json kept_rows(const std::string& path, const json& settings, bool whole_prompts) {
   json old = json::parse(read_text(path, "--report"), nullptr, false);
   if (!old.is_object() || !old.contains("rows") || !old["rows"].is_array())
     throw bad_input("--report is " + quire_lm::quoted(path) + ", which is no report, allowed with --resume a report or no file");
@@ -252,8 +252,8 @@ json kept_rows(const std::string& path, const json& settings, bool exact_prefill
     if (!old.contains(key) || old[key] != value)
       throw bad_input("--report is " + quire_lm::quoted(path) + ", whose " + key + " is " + (old.contains(key) ? old[key].dump() : "absent") + " and not " + value.dump() +
                       ", allowed with --resume a report of the same settings");
-  if (old.value("exact_prefill", false) != exact_prefill)
-    throw bad_input("--report is " + quire_lm::quoted(path) + ", whose prompts were read " + (exact_prefill ? "without" : "with") + " --exact-prefill, allowed with --resume a report of the same settings");
+  if (old.value("whole_prompts", false) != whole_prompts)
+    throw bad_input("--report is " + quire_lm::quoted(path) + ", whose prompts were read " + (whole_prompts ? "without" : "with") + " --whole-prompts, allowed with --resume a report of the same settings");
   return old["rows"];
 }
 
@@ -305,7 +305,7 @@ int compare_suite(const compare_options& o) {
     throw bad_input("--file has " + std::to_string(tokens.size()) + " tokens, allowed at least " + std::to_string(std::max(context, drift_prompt * drift_prompts)) + " for --context " + std::to_string(context));
 
   tasks t;
-  t.exact_prefill = o.exact_prefill;
+  t.whole_prompts = o.whole_prompts;
   const auto bos = m.tok->adds_bos() ? m.tok->bos() : std::nullopt;
   const auto piece = [&](std::size_t at, std::uint32_t n) {
     std::vector<token> out(tokens.begin() + static_cast<std::ptrdiff_t>(at), tokens.begin() + static_cast<std::ptrdiff_t>(at + n));
@@ -330,7 +330,7 @@ int compare_suite(const compare_options& o) {
               {"isa", isa.name}, {"threads", o.threads},
               {"layers", config.layers}, {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
               {"text_rows", windows * t.text[0].rows()}, {"drift", {{"prompts", drift_prompts}, {"prompt_tokens", drift_prompt}, {"steps", drift_steps}, {"temperature", 1.0}, {"top_p", 0.9}}}};
-  if (o.exact_prefill) report["exact_prefill"] = true;
+  if (o.whole_prompts) report["whole_prompts"] = true;
   for (int k = 0; k < 2; ++k) {
     json& j = report[task_names[k]];
     j = {{"lengths", t.plans[k].lengths}, {"facts", t.plans[k].facts}, {"digits", t.plans[k].digits}, {"context", json::array()}, {"tokens", json::array()}, {"depth", json::array()}};
@@ -338,7 +338,7 @@ int compare_suite(const compare_options& o) {
       for (const retrieval_trial& q : t.prompts[k][c].trials) j["context"].push_back(c), j["tokens"].push_back(t.prompts[k][c].length), j["depth"].push_back(std::round(q.depth * 1e4) / 1e4);
   }
   json rows = json::array();
-  if (o.resume && std::filesystem::exists(o.report)) rows = kept_rows(o.report, report, o.exact_prefill);
+  if (o.resume && std::filesystem::exists(o.report)) rows = kept_rows(o.report, report, o.whole_prompts);
   report["depth"] = depth;
   report["rows"] = rows;
   write_report(o.report, report);
@@ -358,17 +358,17 @@ int compare_suite(const compare_options& o) {
     const bool first = i == 0;
     if (kept(c.name) != nullptr && !first) continue;
     note(std::string(c.name) + " (" + std::to_string(i + 1) + " of " + std::to_string(names.size()) + ")");
-    const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 2, .max_tokens = longest, .whole_prompts = o.exact_prefill});
-    if (o.exact_prefill) {
+    const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 2, .max_tokens = longest, .whole_prompts = o.whole_prompts});
+    if (o.whole_prompts) {
       std::uint32_t any = 0;
       require(model->open(any));
-      if (const quire::status can = model->read_whole_until(any, 0); !can) throw bad_input("--exact-prefill with kv " + quire_lm::quoted(c.name) + ", allowed for caches without overlays: " + quire::describe(can));
+      if (const quire::status can = model->read_whole_until(any, 0); !can) throw bad_input("--whole-prompts with kv " + quire_lm::quoted(c.name) + ", allowed for caches without overlays: " + quire::describe(can));
       model->close(any);
     }
     if (first) {
       line.rename("compare: f32: what every cache continues");
       for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps, quire::splitmix64(seed).part(p)()));
-      for (passage& p : t.drift) p.whole = o.exact_prefill;
+      for (passage& p : t.drift) p.whole = o.whole_prompts;
       report["drift_variety"] = variety(t.drift);
     }
     if (const json* r = kept(c.name)) {  // the reference itself: its logits are needed again, its results are not

@@ -64,7 +64,7 @@ struct compare_options : common_options {
   std::optional<std::uint32_t> facts;   ///< of a suite's retrieval contexts (3 needles, 4 lines)
   std::vector<std::string> tasks;       ///< retrieval tasks of a suite, "needle" and "line"; empty: both
   std::vector<std::uint32_t> lengths;   ///< of a suite's retrieval prompts; empty: a quarter, a half and all of the context
-  bool exact_prefill = false;    ///< prompts of a suite are read as if nothing were dropped
+  bool whole_prompts = false;    ///< prompts of a suite are read as if nothing were dropped
   bool resume = false;           ///< rows that `report` holds already are kept
 };
 

@@ -42,7 +42,7 @@ std::vector<retrieval_prompt> make_prompts(const tokenizer& tok, const retrieval
   return out;
 }
 
-std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_prompt> prompts, std::uint32_t threads, bool exact_prefill,
+std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_prompt> prompts, std::uint32_t threads, bool whole_prompts,
                                         const std::function<void(double)>& progress) {
   std::size_t longest = 1;
   for (const retrieval_prompt& p : prompts)
@@ -56,7 +56,7 @@ std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_pr
   for (const retrieval_prompt& p : prompts) {
     std::uint32_t base = 0;
     require(b.open(base));
-    if (exact_prefill) require(b.read_whole_until(base, p.length));
+    if (whole_prompts) require(b.read_whole_until(base, p.length));
     const auto feed = [&](std::uint32_t sequence, std::span<const token> tokens, std::size_t from) {  // from: the first row whose logits are wanted
       for (std::size_t at = 0; at < tokens.size();) {
         const std::size_t n = std::min<std::size_t>(b.max_rows(), (at < from ? std::min(tokens.size(), from) : tokens.size()) - at);
@@ -71,7 +71,7 @@ std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_pr
       rows.insert(rows.end(), t.answer.begin(), t.answer.end() - 1);
       std::uint32_t fork = 0;
       require(b.fork(base, fork));
-      if (exact_prefill) require(b.read_whole_until(fork, static_cast<std::uint32_t>(p.context.size() + t.ask.size())));
+      if (whole_prompts) require(b.read_whole_until(fork, static_cast<std::uint32_t>(p.context.size() + t.ask.size())));
       feed(fork, rows, t.ask.size() - 1);
       b.close(fork);
       each_index(t.answer.size(), threads, [&](std::size_t i) {

@@ -41,9 +41,9 @@ struct answer_score {
 };
 /// One score for each trial, in order. The answer is fed, not decoded: by the read rule a step of several rows equals decoding them one
 /// by one, and greedy decoding gives the answer exactly when every row's likeliest token is the answer's next.
-/// `exact_prefill`: prompts, questions included, are read whole and cut down before the answer.
+/// `whole_prompts`: prompts, questions included, are read whole and cut down before the answer.
 /// needs: room for two sequences of the longest prompt. `progress` is told the tokens read so far.
-std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_prompt> prompts, std::uint32_t threads, bool exact_prefill,
+std::vector<answer_score> score_answers(backend& b, std::span<const retrieval_prompt> prompts, std::uint32_t threads, bool whole_prompts,
                                         const std::function<void(double)>& progress);
 
 }  // namespace quire_lm

@@ -12,7 +12,7 @@
 namespace quire::inline v0::tier {
 
 /// Memory that the host can't touch itself: a device's. What is asked of it happens in order, and before whatever its caller starts
-/// there afterwards; only `read` waits. A refusal that a call has no way to tell is kept: such a device serves nothing more, and
+/// there afterwards; only `read` and `write` wait. A refusal that a call has no way to tell is kept: such a device serves nothing more, and
 /// `failure` says so before results are believed. One thread at a time. model: tier/cuda/memory.cuh
 class memory {
  public:

@@ -18,9 +18,9 @@ __global__ void __launch_bounds__(block_threads) merge_kernel(const __grid_const
 }
 
 /// Attention of the rows of a step for one head size and at most `Rows` rows an item (the plan's limit): 8 or 16 for decoding,
-/// 32 or 64 for chunks, 1 or 2 for decoding on CUDA cores (other bits than tensor cores': f32 throughout). `PrefixRows`: rows of an item that folds a shared prefix for all its members in the same launch, 0
-/// where plans have none. `Tuner`: whose rows of numbers it takes (tuning/, or tuned_by<your own>). Any thread may call it;
-/// launches on one stream may share scratch and arrivals.
+/// 32 or 64 for chunks, 1 or 2 for decoding on CUDA cores (other bits than tensor cores': f32 throughout). `PrefixRows`: rows of
+/// an item that folds a shared prefix for all its members in the same launch, 0 where plans have none. `Tuner`: whose rows of
+/// numbers it takes (tuning/, or tuned_by<your own>). Any thread may call it; launches on one stream may share scratch and arrivals.
 /// from: LeanAttention (arXiv:2405.10480), BatchLLM (arXiv:2412.03594); test: tests/attention/cuda/attend.cpp
 template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, class Row = float, FoldTuner Tuner = tuning::of_unit>
 struct attend {
