@@ -70,9 +70,8 @@ elseif(case STREQUAL "cpu without Highway")
     COMMAND ${configure} "-DCOMPONENTS=core;cpu" -DCMAKE_DISABLE_FIND_PACKAGE_quire_highway=ON)
 
 elseif(case STREQUAL "cuda")  # a user's .cu, compiled for two architectures; CPU-only consumers never see the language
-  find_program(nvcc nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  include(${CMAKE_CURRENT_LIST_DIR}/../cuda/nvcc.cmake)
   if(NOT nvcc)
-    message("skipped: no nvcc in PATH or /usr/local/cuda (the CUDA Toolkit is optional)")
     return()
   endif()
   expect("configure" PASS COMMAND ${CMAKE_COMMAND} -S ${here}/cuda -B ${work} -G ${generator} -D CMAKE_CXX_COMPILER=${cxx} -D CMAKE_CUDA_COMPILER=${nvcc}
