@@ -3,8 +3,6 @@
 // the kernel: it drifts.
 #pragma once
 
-#include <hwy/cache_control.h>
-#include <hwy/highway.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "quire/core/executor.hpp"
+#include "quire/core/simd.hpp"
 
 namespace quire_bench {
 

@@ -6,7 +6,7 @@ usage: compile.py ROOT GROUP [--cxx g++] [--cache DIR]
 groups
   host      every host header alone
   cpu       every kernel header (*/cpu/, core/simd.hpp) alone, for the compiler's default instruction set
-  native    all kernel headers in one unit, -march=native
+  native    all kernel headers in one unit, -march=native, and for a processor with every set that is likely to be asked for
   noexcept  core and all kernel headers in one unit, -fno-exceptions -fno-rtti; quire.hpp, -fno-rtti
 With --cache a unit whose text, flags and compiler did not change since it last compiled is not compiled again.
 """
@@ -15,6 +15,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
@@ -56,7 +57,8 @@ def units(root, group):
     if group == "cpu":
         return [(p, [p], [], False) for p in cpu]
     if group == "native":
-        return [("all kernel headers", cpu, ["-march=native"], False)]
+        newest = [["-march=sapphirerapids"]] if platform.machine() in ("x86_64", "AMD64") else []
+        return [("all kernel headers", cpu, flags, False) for flags in [["-march=native"], *newest]]
     bare = ["-fno-exceptions", "-fno-rtti"]
     strict = [p for p in every if p.startswith("core/") or p in cpu]
     found = [("core and kernel headers", [p for p in strict if not reaches(root, p, NEEDS_EXCEPTIONS)], bare, False),

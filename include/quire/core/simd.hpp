@@ -3,6 +3,11 @@
 // Highway alone. Include it only under */cpu: code here follows the unit's -m flags and lives in a namespace of that name.
 #pragma once
 
+// Highway 1.0.3 stops at "best baseline should be included in dynamic targets" where -m flags give AVX-VNNI beside AVX-512
+// (-march=native on Zen 5, Sapphire Rapids) unless that target is asked for. Who includes Highway before us says the same.
+#if defined(__AVXVNNI__) && !defined(HWY_WANT_AVX3_DL)
+#define HWY_WANT_AVX3_DL 1
+#endif
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
