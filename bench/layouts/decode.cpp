@@ -45,7 +45,7 @@ class all_scores {
     all_scores* to;
     void weights(const attention::score_tile& at, const float* w, float m) const noexcept {
       const std::size_t cell = at.q_head * to->tiles_ + at.slot;
-      std::memcpy(to->rows_.data() + cell * tile_tokens, w, tile_tokens * sizeof(float));
+      attention::cpu::keep_weights(w, to->rows_.data() + cell * tile_tokens);
       to->tops_[cell] = m;
     }
     void row(const attention::score_tile& at, float m, float l) const noexcept { to->states_[at.q_head] = {m, l}; }
@@ -62,7 +62,8 @@ class all_scores {
 
  private:
   std::size_t tiles_;
-  std::vector<float> rows_, tops_;
+  std::vector<std::uint16_t> rows_;
+  std::vector<float> tops_;
   std::vector<softmax_state> states_;
   std::vector<float> sums_;
 };

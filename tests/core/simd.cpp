@@ -53,6 +53,30 @@ TEST_CASE("pack_bf16 rounds as the scalar reference and dot_bf16 multiplies both
   }
 }
 
+TEST_CASE("store_f16 keeps eleven bits of an f32, and nothing beside its lanes changes") {
+  const simd::f32_tag d;
+  const std::size_t lanes = hn::Lanes(d);
+  std::mt19937 random(6);
+  std::uniform_real_distribution<float> exponent(-30.0f, 0.0f);
+  std::vector<float> x(lanes), back(lanes);
+  std::vector<std::uint16_t> halves(lanes + 1);
+  for (int i = 0; i < 500; ++i) {
+    for (float& v : x) v = i == 0 ? 0.0f : std::exp2(exponent(random));
+    if (i == 1) x[0] = 1.0f, x[lanes - 1] = 65504.0f;
+    halves[lanes] = 777;
+    simd::store_f16(d, hn::LoadU(d, x.data()), halves.data());
+    hn::StoreU(simd::load_f16(d, halves.data()), d, back.data());
+    REQUIRE(halves[lanes] == 777);
+    for (std::size_t k = 0; k < lanes; ++k) {
+      REQUIRE(back[k] == f16{halves[k]}.to_float());
+      REQUIRE(std::fabs(back[k] - x[k]) <= x[k] / 1024 + 0x1p-15f);   // without an instruction for it Highway cuts off and flushes subnormals
+#if defined(__F16C__)
+      REQUIRE(halves[k] == f16::from(x[k]).bits);
+#endif
+    }
+  }
+}
+
 namespace {
 template <class D>
 void check_low_bytes_and_reductions(D d) {

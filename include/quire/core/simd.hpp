@@ -144,6 +144,18 @@ HWY_INLINE hn::Vec<u32_of<D>> pack_bf16(D, VF lo, VF hi) {
   return hn::Or(hn::ShiftRight<16>(round(lo)), hn::And(round(hi), hn::Set(du, 0xffff0000u)));
 }
 
+/// f32 lanes → half floats (IEEE) at `to`, and back.
+template <class D, class VF = hn::Vec<D>>
+HWY_INLINE void store_f16(D, VF v, std::uint16_t* to) {
+  const hn::Rebind<hwy::float16_t, D> dh;
+  hn::StoreU(hn::DemoteTo(dh, v), dh, reinterpret_cast<hwy::float16_t*>(to));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_f16(D d, const std::uint16_t* from) {
+  const hn::Rebind<hwy::float16_t, D> dh;
+  return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
 /// Lowest bytes of the 32-bit lanes → Lanes(d) neighbouring bytes at `to`.
 template <class D, class VU = hn::Vec<u32_of<D>>>
 HWY_INLINE void store_low_bytes(D, VU v, std::int8_t* to) {

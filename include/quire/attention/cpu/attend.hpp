@@ -63,7 +63,7 @@ class workspace {
       score_rows_ = std::size_t{std::min(rows, sequences * tile_tokens)} * p.q_heads;
       score_tiles_ = overlay + 2;
       scores_at_ = bytes_;
-      bytes_ += score_rows_ * (score_tiles_ * (tile_tokens + 1) * sizeof(float) + sizeof(softmax_state));
+      bytes_ += score_rows_ * (score_tiles_ * (tile_tokens * sizeof(std::uint16_t) + sizeof(float)) + sizeof(softmax_state));
     }
     memory_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{64})));
     std::memset(memory_.get(), 0, worker_bytes_ * workers + staging_bytes_);  // columns past a chunk's end are multiplied by zero: keep them finite
@@ -105,8 +105,8 @@ class workspace {
     return reinterpret_cast<kv::retain::importance::candidate*>(fold_scratch(w) + fold_bytes_ + seal_bytes_ + states_bytes_ + mean_bytes_);
   }
   score_recorder recorder(std::uint32_t q_heads, std::span<const query_span> spans) noexcept {
-    auto* rows = reinterpret_cast<float*>(memory_.get() + scores_at_);
-    float* tops = rows + score_rows_ * score_tiles_ * tile_tokens;
+    auto* rows = reinterpret_cast<std::uint16_t*>(memory_.get() + scores_at_);
+    auto* tops = reinterpret_cast<float*>(rows + score_rows_ * score_tiles_ * tile_tokens);
     return {rows, tops, reinterpret_cast<softmax_state*>(tops + score_rows_ * score_tiles_), score_tiles_, q_heads, spans};
   }
 

@@ -17,11 +17,18 @@ namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// to[64] ← w[64], as half floats.
+inline void keep_weights(const float* w, std::uint16_t* to) noexcept {
+  const simd::f32_tag d;
+  for (std::uint32_t j = 0; j < tile_tokens; j += static_cast<std::uint32_t>(hn::Lanes(d))) simd::store_f16(d, hn::LoadU(d, w + j), to + j);
+}
+
 /// Keeps the weights of open and overlay tokens of a wave: rows [tokens of the wave][q_heads][tiles·64], of the open tile and
-/// then of the overlay's. A wave is a list of spans that lie in one tile each.
+/// then of the overlay's. A wave is a list of spans that lie in one tile each. Weights are half floats: they go out to memory and
+/// come back, which is most of what collecting costs, and a score needs no more than their 11 bits.
 struct score_recorder {
   static constexpr bool active = true;
-  float* rows = nullptr;            ///< exp(logit − top)
+  std::uint16_t* rows = nullptr;    ///< exp(logit − top), f16
   float* tops = nullptr;            ///< [tokens of the wave][q_heads][tiles]
   softmax_state* states = nullptr;  ///< [tokens of the wave][q_heads]
   std::size_t tiles = 0;
@@ -40,7 +47,7 @@ struct score_recorder {
     const std::uint32_t open = at.query / tile_tokens;
     if (at.slot < open) return;
     const std::size_t cell = row_of(at.sequence, at.query, at.q_head) * tiles + at.slot - open;
-    std::memcpy(rows + cell * tile_tokens, w, tile_tokens * sizeof(float));
+    keep_weights(w, rows + cell * tile_tokens);
     tops[cell] = m;
   }
   void row(const score_tile& at, float m, float l) const noexcept { states[row_of(at.sequence, at.query, at.q_head)] = {m, l}; }
@@ -87,7 +94,7 @@ inline void add_weights(const score_recorder& r, std::size_t first_row, std::uin
       const softmax_state& s = r.states[row];
       const auto scale = hn::Set(d, s.l > 0 ? std::exp(r.tops[cell] - s.m) / s.l : 0.0f);
       for (std::uint32_t j = 0; j < tile_tokens; j += lanes)
-        hn::StoreU(hn::MulAdd(hn::LoadU(d, r.rows + cell * tile_tokens + j), scale, hn::LoadU(d, scores + j)), d, scores + j);
+        hn::StoreU(hn::MulAdd(simd::load_f16(d, r.rows + cell * tile_tokens + j), scale, hn::LoadU(d, scores + j)), d, scores + j);
     }
 }
 
