@@ -568,6 +568,110 @@ TEST_CASE("a copy to a stage that others still read is a race") {
   REQUIRE((r.has(fault_kind::race, {"@ask", "@read a stage"}) || r.has(fault_kind::unfinished_copy, {"@read a stage"})));
 }
 
+// Bulk copies.
+namespace {
+enum class bulk { right, no_wait, next_parity, other_stage, no_barrier_before_reuse, no_fence_before_reuse, no_fence, no_fence_of_init, no_barrier_after_init, fewer_bytes, more_bytes, no_arrival, two_arrivals, abandoned, made_twice,
+                  never_made, odd_place, odd_source, odd_bytes, past_source, past_shared, to_global, over_barrier, touched_barrier, twice };
+/// Stages of 512 bytes in turn, from `in` [rounds][128 floats]: thread 0 asks, everybody reads.
+template <bulk B>
+__global__ void stages(const float* in, float* out, std::uint32_t rounds) {
+  struct memory {
+    alignas(16) float x[2][128];
+    device::copy_barrier done[2];
+  };
+  auto& m = *reinterpret_cast<memory*>(device::shared_memory());
+  const std::uint32_t t = threadIdx.x;
+  if (t == 0 && B != bulk::never_made)
+    for (std::uint32_t s = 0; s < 2; ++s) device::barrier_init(&m.done[s], 1);  // make
+  if constexpr (B == bulk::made_twice)
+    if (t == 0) device::barrier_init(&m.done[1], 1);  // make again
+  m.x[0][t] = m.x[1][t] = 1;  // before copies
+  if constexpr (B != bulk::no_fence && B != bulk::no_fence_of_init) device::fence_async();
+  if constexpr (B == bulk::no_fence_of_init)
+    if (t != 0) device::fence_async();
+  if constexpr (B != bulk::no_barrier_after_init) __syncthreads();
+  const auto ask = [&](std::uint32_t r) {
+    if (t != 0 || r >= rounds) return;
+    device::copy_barrier* done = &m.done[r % 2];
+    float* to = m.x[r % 2];
+    const float* from = in + r * 128;
+    if constexpr (B != bulk::no_arrival) device::barrier_expect(done, B == bulk::fewer_bytes ? 496 : B == bulk::more_bytes ? 528 : 512);  // expect
+    if constexpr (B == bulk::two_arrivals) device::barrier_expect(done, 0);  // expect again
+    if constexpr (B == bulk::odd_place) to += 2;
+    if constexpr (B == bulk::odd_source) from += 2;
+    if constexpr (B == bulk::past_source) from += (rounds - 1) * 128 + 4;
+    if constexpr (B == bulk::past_shared) to += 2 * 128;
+    if constexpr (B == bulk::to_global) to = out;
+    if constexpr (B == bulk::over_barrier) to += 2 * 128 - 124;
+    device::copy_bulk(to, from, B == bulk::odd_bytes ? 504 : 512, done);  // ask bulk
+    if constexpr (B == bulk::twice) device::copy_bulk(to + 4, from, 16, done);  // ask twice
+  };
+  ask(0);
+  float sum = 0;
+  for (std::uint32_t r = 0; r < rounds; ++r) {
+    if constexpr (B != bulk::no_fence_before_reuse) device::fence_async();
+    if constexpr (B != bulk::no_barrier_before_reuse) __syncthreads();
+    ask(r + 1);
+    if constexpr (B == bulk::abandoned) return;
+    if constexpr (B != bulk::no_wait) device::barrier_wait(&m.done[B == bulk::other_stage ? (r + 1) % 2 : r % 2], B == bulk::next_parity ? r / 2 % 2 + 1 : r / 2 % 2);  // wait for bulk
+    if constexpr (B == bulk::touched_barrier) sum += static_cast<float>(m.done[0].state);  // touch
+    sum += m.x[r % 2][t ^ 32];  // use bulk
+  }
+  out[t] = sum;
+}
+}  // namespace
+TEST_CASE("bulk copies come in phases of their barriers, whenever they end") {
+  device_array<float> in(ramp(128 * 6), "in"), out(128, "out");
+  const device::launch_shape shape{.blocks = 1, .threads = 128, .shared_bytes = 1040};
+  expect_clean(stages<bulk::right>, shape, in.data(), out.data(), 6u);
+  float sum = 0;
+  for (std::uint32_t r = 0; r < 6; ++r) sum += static_cast<float>(r * 128 + 32);
+  REQUIRE(out.download()[0] == sum);
+  const auto run_into = [&]<bulk B>(fault_kind kind, std::initializer_list<std::string> parts) { expect(kind, parts, stages<B>, shape, in.data(), out.data(), 6u); };
+  run_into.template operator()<bulk::no_wait>(fault_kind::unfinished_copy, {"a read of 4 bytes", "dynamic shared memory +", "@use bulk", "yet to write"});
+  run_into.template operator()<bulk::abandoned>(fault_kind::abandoned_copy, {"bulk copies that nobody waited for", "thread 0", "@ask bulk"});
+  run_into.template operator()<bulk::fewer_bytes>(fault_kind::hang, {"threads 0-127 wait (", "@wait for bulk", "@make", "0 of 1 arrivals and 16 bytes more have come than were announced"});
+  run_into.template operator()<bulk::more_bytes>(fault_kind::hang, {"@wait for bulk", "phase of parity 0", "0 of 1 arrivals and 16 bytes are to come"});
+  run_into.template operator()<bulk::no_arrival>(fault_kind::hang, {"@wait for bulk", "1 of 1 arrivals and 512 bytes more have come"});
+  run_into.template operator()<bulk::two_arrivals>(fault_kind::bad_barrier, {"one arrival more than a phase counts", "@expect again", "@make"});
+  run_into.template operator()<bulk::made_twice>(fault_kind::bad_barrier, {"thread 0", "@make again", "@make"});
+  run_into.template operator()<bulk::never_made>(fault_kind::bad_barrier, {"nobody made one", "@expect"});
+  run_into.template operator()<bulk::touched_barrier>(fault_kind::bad_barrier, {"a read of 8 bytes", "@touch", "@make"});
+  run_into.template operator()<bulk::over_barrier>(fault_kind::bad_barrier, {"a write of 512 bytes", "@ask bulk", "@make"});
+  run_into.template operator()<bulk::odd_place>(fault_kind::misaligned, {"dynamic shared memory + 8", "@ask bulk"});
+  run_into.template operator()<bulk::odd_source>(fault_kind::misaligned, {"'in' + 8", "@ask bulk"});
+  run_into.template operator()<bulk::odd_bytes>(fault_kind::misaligned, {"504 bytes", "@ask bulk"});
+  run_into.template operator()<bulk::past_source>(fault_kind::out_of_bounds, {"a read of 512 bytes", "'in' +", "@ask bulk"});
+  run_into.template operator()<bulk::to_global>(fault_kind::out_of_bounds, {"'out' + 0", "not shared memory", "@ask bulk"});
+  run_into.template operator()<bulk::twice>(fault_kind::unfinished_copy, {"@ask twice"});
+  // Whichever comes first of what a mistake leads to.
+  const auto run_into_one = [&]<bulk B>(fault_kind one, std::initializer_list<std::string> parts, fault_kind other, std::initializer_list<std::string> other_parts) {
+    for (std::uint64_t seed = 0; seed < 8; ++seed) {
+      const outcome r = run(seed, stages<B>, shape, in.data(), out.data(), 6u);
+      INFO("seed " << seed << "\n" << r.text);
+      REQUIRE((r.has(one, parts) || r.has(other, other_parts)));
+    }
+  };
+  run_into_one.template operator()<bulk::past_shared>(fault_kind::out_of_bounds, {"a write of 512 bytes", "@ask bulk"}, fault_kind::bad_barrier, {"a write of 512 bytes", "@ask bulk"});
+  run_into_one.template operator()<bulk::next_parity>(fault_kind::unfinished_copy, {"@use bulk", "yet to write"}, fault_kind::hang, {"@wait for bulk", "phase of parity 1", "phase 1: 1 of 1 arrivals"});
+  run_into_one.template operator()<bulk::other_stage>(fault_kind::unfinished_copy, {"@use bulk"}, fault_kind::race, {"@use bulk", "@ask bulk"});
+}
+TEST_CASE("bulk copies go behind fences and barriers to where threads have been") {
+  device_array<float> in(ramp(128 * 6), "in"), out(128, "out");
+  const device::launch_shape shape{.blocks = 1, .threads = 128, .shared_bytes = 1040};
+  const auto run_into = [&]<bulk B>(fault_kind kind, std::initializer_list<std::string> parts) { expect(kind, parts, stages<B>, shape, in.data(), out.data(), 6u); };
+  run_into.template operator()<bulk::no_fence>(fault_kind::unfenced_copy, {"@ask bulk"});
+  run_into.template operator()<bulk::no_fence_of_init>(fault_kind::unfenced_copy, {"@ask bulk", "@make"});
+  run_into.template operator()<bulk::no_fence_before_reuse>(fault_kind::unfenced_copy, {"after a read of 1 byte", "@use bulk", "@ask bulk"});
+  // A race with the copy, or what other threads find: a barrier that is still to be made, a copy under way.
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    const outcome reused = run(seed, stages<bulk::no_barrier_before_reuse>, shape, in.data(), out.data(), 6u), early = run(seed, stages<bulk::no_barrier_after_init>, shape, in.data(), out.data(), 6u);
+    INFO("seed " << seed << "\n" << reused.text << early.text);
+    REQUIRE((reused.has(fault_kind::race, {"@ask bulk", "@use bulk"}) || reused.has(fault_kind::unfinished_copy, {"@use bulk"})));
+    REQUIRE((early.has(fault_kind::race, {"@make"}) || early.has(fault_kind::race, {"@ask bulk", "@before copies"}) || early.has(fault_kind::bad_barrier, {"nobody made one"}) || early.has(fault_kind::unfinished_copy, {"@before copies"})));
+  }
+}
+
 // The rest.
 namespace {
 __global__ void index_past(float* out, std::uint32_t n) {

@@ -7,7 +7,7 @@ A text is found exactly once in its header; take enough of its surroundings.
 _FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share.cuh", "attention/cuda/tile_queue.cuh", "attention/cuda/merge.cuh"
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
-_APPEND, _ENCODE, _FP8 = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh"
+_APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
 
 MUTANTS = [
     # Barriers.
@@ -19,7 +19,7 @@ MUTANTS = [
      "no barrier between a warp's sums and those who add them"),
     ("chunks", _FOLD, "rotate_rows(m.turning, Block::rows, Block::dim, me);\n  __syncthreads();", "rotate_rows(m.turning, Block::rows, Block::dim, me);",
      "rows are taken back while other warps still turn them"),
-    ("decode", _SHARE, "device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();\n        __syncthreads();", "device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();",
+    ("decode", _SHARE, "copies_.release();\n        __syncthreads();", "copies_.release();",
      "own copies have arrived, those of others need not have"),
     ("decode", _SHARE, "bring_part(Memory& m, std::uint32_t number, const plan_item& item) noexcept {\n    __syncthreads();",
      "bring_part(Memory& m, std::uint32_t number, const plan_item& item) noexcept {", "a part is announced before all of the block's threads have kept it"),
@@ -34,15 +34,29 @@ MUTANTS = [
     ("prefix", _SHARE, "if (me_.thread < 2) m.last[me_.thread] = 0;\n    __syncthreads();", "if (me_.thread < 2) m.last[me_.thread] = 0;",
      "members' bits are set while they are being cleared"),
     # Copies.
-    ("decode", _SHARE, "static_cast<int>(Block::ring_tiles) - 2>()", "static_cast<int>(Block::ring_tiles) - 1>()", "waits for one group too few"),
-    ("decode", _QUEUE, "    device::copy_commit();\n", "    if (have_) device::copy_commit();\n", "no group is closed where there is no tile, so that waits count wrong"),
+    ("decode", _COPIES, "static_cast<int>(Turns) - 2>()", "static_cast<int>(Turns) - 1>()", "waits for one group too few"),
+    ("decode", _QUEUE, "    copies_.close();\n", "    if (have_) copies_.close();\n", "no group is closed where there is no tile, so that waits count wrong"),
     ("decode", _SHARE, "owed = Block::ring_tiles - 1;", "owed = Block::ring_tiles;",
      "one tile too many is asked for: it lands where one is still read"),
     ("decode", _SHARE, "        __syncthreads();\n      }\n      const staged_tile& tile = m.tiles[entry];\n      queue.ask(owed == 0 ? tile.begin : 0);", "      }\n      const staged_tile& tile = m.tiles[entry];\n      queue.ask(owed == 0 ? tile.begin : 0);\n      if (owed == 0) __syncthreads();",
      "the next tile may land where a slower warp still folds"),
     ("decode", _SHARE, "entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;", "entry = entry + 2 >= Block::ring_tiles ? 0 : entry + 1;", "folds what another description says"),
-    ("decode", _OPERAND, "(c / chunks * stride + c % chunks * 4) * 4", "(c / chunks * Columns + c % chunks * 4) * 4", "rows are staged without the padding they are read with"),
-    ("channels", _OPERAND, "for (std::uint32_t c = thread; c < parameter_copies;", "for (std::uint32_t c = thread + 1; c < parameter_copies;", "the first scales are never copied"),
+    ("decode", _COPIES, "(c / chunks * (Stride / 4) + c % chunks * 4) * 4", "(c / chunks * (Bytes / 4) + c % chunks * 4) * 4", "rows are staged without the padding they are read with"),
+    ("operands", _COPIES, "for (std::uint32_t c = thread; c < chunks;", "for (std::uint32_t c = thread + 1; c < chunks;", "the first scales are never copied"),
+    # Bulk copies.
+    ("bulk", _COPIES, "    device::barrier_wait(&shared_.done[turn], phases_ >> turn & 1u);\n", "", "tiles are folded before they have come"),
+    ("bulk", _COPIES, "phases_ ^= 1u << turn;", "phases_ ^= 1u;", "the parity of the first turn counts laps of all, the others' never change"),
+    ("bulk", _SHARE, "copies_.wait(entry);", "copies_.wait((entry + 1) % Block::ring_tiles);", "waits for the turn after"),
+    ("bulk", _QUEUE, "raw ? Block::template copied_bytes<typename Block::raw_pair> : Block", "raw ? Block::template copied_bytes<typename Block::sealed_pair> : Block", "exact tiles are announced with a sealed one's bytes"),
+    ("bulk", _OPERAND, "(word_rows * Columns * 4) + parameter_copies * 16", "(word_rows * Columns * 4)", "scales are copied and not announced"),
+    ("bulk", _QUEUE, "        copies_.open(entry_, 0);\n", "", "nobody ends a turn that brings nothing"),
+    ("bulk", _SHARE, "copies_.release();\n        __syncthreads();", "copies_.release();", "a tile lands where a slower warp still reads the one before"),
+    ("bulk", _SHARE, "copies_.wait(entry);\n        copies_.release();", "copies_.wait(entry);", "the engine may write before threads' reads are done, for no fence is between"),
+    ("bulk", _SHARE, "row_of, me_);\n    copies_.release();", "row_of, me_);", "queries that went through the ring may land on a tile, for no fence is between"),
+    ("bulk", _SHARE, "row_of, me_);\n    copies_.release();", "row_of, me_);\n    copies_.prepare();\n    copies_.release();", "barriers are made anew for every item"),
+    ("bulk", _COPIES, "if (thread_ < Turns) device::barrier_init", "if (thread_ + 1 < Turns) device::barrier_init", "the last turn's barrier is never made"),
+    ("bulk", _COPIES, "barrier_init(&shared_.done[thread_], 1)", "barrier_init(&shared_.done[thread_], 2)", "barriers wait for two threads, and one arrives"),
+    ("bulk", _COPIES, "device::copy_bulk(to + r * Stride,", "device::copy_bulk(to + r * Bytes,", "rows come without the padding they are read with"),
     # Fragments.
     ("decode", _OPERAND, "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)}",
      "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high >> 32)}",

@@ -19,7 +19,7 @@ from mutant_list import MUTANTS
 
 TIME_LIMIT = 120  # seconds a driver may run: a mistake may be an endless loop
 FAULTS = ("out of bounds", "misaligned", "uninitialised", "race between blocks", "race", "divergent barrier", "divergent", "unfinished copy",
-          "abandoned copy", "undefined", "trap")
+          "abandoned copy", "unfenced copy", "bad barrier", "hang", "undefined", "trap")
 
 
 def copy_tree(root, work, changed, text):

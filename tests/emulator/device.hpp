@@ -261,6 +261,15 @@ QUIRE_EMULATED void copy_wait() noexcept {
   emulator::copy_wait(Pending);
 }
 
+struct alignas(8) copy_barrier {
+  std::uint64_t state;
+};
+QUIRE_EMULATED void barrier_init(copy_barrier* b, std::uint32_t arrivals) noexcept { emulator::barrier_init(b, arrivals); }
+QUIRE_EMULATED void barrier_expect(copy_barrier* b, std::uint32_t bytes) noexcept { emulator::barrier_expect(b, bytes); }
+QUIRE_EMULATED void barrier_wait(copy_barrier* b, std::uint32_t parity) noexcept { emulator::barrier_wait(b, parity); }
+QUIRE_EMULATED void copy_bulk(void* to, const void* from, std::uint32_t bytes, copy_barrier* done) noexcept { emulator::copy_bulk(to, from, bytes, done); }
+QUIRE_EMULATED void fence_async() noexcept { emulator::fence_async(); }
+
 // Operands are registers: what stands in memory is loaded and stored here, where it is seen.
 QUIRE_EMULATED void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
   float d[4] = {c[0], c[1], c[2], c[3]};

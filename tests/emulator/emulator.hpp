@@ -21,8 +21,11 @@ enum class fault_kind : std::uint8_t {
   race_between_blocks, ///< the same across blocks of a launch
   divergent,           ///< lanes of a mask wait for each other at different operations, or have ended
   divergent_barrier,   ///< the same for a block's barrier
-  unfinished_copy,     ///< an access to bytes that copy_async has not delivered, or two copies to the same bytes
-  abandoned_copy,      ///< a thread ended before it waited for its copies
+  unfinished_copy,     ///< an access to bytes of a copy that has not been waited for, or two copies to the same bytes
+  abandoned_copy,      ///< a thread ended before it waited for its copies, or a block with bulk copies that nobody waited for
+  unfenced_copy,       ///< a bulk copy to bytes (or counted by a barrier) that threads have touched with no fence_async between
+  bad_barrier,         ///< a copy barrier that was never made, is made twice, is touched as memory or arrived at too often
+  hang,                ///< a wait for a copy barrier that nothing can end any more
   undefined,           ///< an index past an array, a shift past a word
   trap                 ///< a broken precondition
 };

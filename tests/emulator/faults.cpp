@@ -24,7 +24,7 @@ constexpr char mark = '\x01';
 
 const char* name(fault_kind k) noexcept {
   constexpr const char* names[] = {"out of bounds", "misaligned", "uninitialised", "race", "race between blocks", "divergent", "divergent barrier",
-                                   "unfinished copy", "abandoned copy", "undefined", "trap"};
+                                   "unfinished copy", "abandoned copy", "unfenced copy", "bad barrier", "hang", "undefined", "trap"};
   return names[static_cast<unsigned>(k)];
 }
 

@@ -269,7 +269,11 @@ void bad_states(fiber& me, std::uint64_t place, std::size_t bytes, access kind, 
     }
   for (std::size_t i = 0; i < bytes; ++i)
     if ((arena.states[place + i] & pending) != 0) {
-      record(fault_kind::unfinished_copy, me, pc, 0, access + memory_of(place, bytes) + by + ", which copy_async has yet to write");
+      if (is_copy_barrier(place + i)) {
+        record(fault_kind::bad_barrier, me, pc, 0, access + memory_of(place, bytes) + by + ", where there is " + describe_barrier(place + i));
+        stop_block();
+      }
+      record(fault_kind::unfinished_copy, me, pc, 0, access + memory_of(place, bytes) + by + ", which a copy has yet to write");
       stop_block();
     }
   if (options().uninitialised && (kind == access::read || kind == access::atomic)) {
@@ -407,11 +411,15 @@ void begin_block_memory(std::uint32_t, clock_type start, std::size_t shared_byte
 
 void unfit(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept { bad_states(me, place, bytes, kind, pc); }
 
-void check_order(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept {
+bool check_order(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept {
   const unseen nothing;
   const bool writes = kind == access::write || kind == access::atomic;
   conflict c;
-  if (unknown_write(me, place, bytes, kind == access::atomic, c) || (writes && unknown_read(me, place, bytes, c))) report_race(me, writes, kind == access::atomic, bytes, c, pc);
+  if (unknown_write(me, place, bytes, kind == access::atomic, c) || (writes && unknown_read(me, place, bytes, c))) {
+    report_race(me, writes, kind == access::atomic, bytes, c, pc);
+    return false;
+  }
+  return true;
 }
 
 void join_readers(fiber& me, std::uint64_t place, std::size_t bytes, std::uint64_t mine) noexcept {
@@ -480,16 +488,90 @@ const foreign_clocks* joined(const foreign_clocks* a, const foreign_clocks* b) {
   }
   return keep(std::move(r));
 }
-namespace {
 const clocks* joined(const clocks* a, const clocks* b) {
   if (!a || a == b) return b ? b : a;
   if (!b) return a;
+  bool left = true, right = true;  // one of them has it all
+  for (std::size_t t = 0; t < a->size(); ++t) left &= (*a)[t] >= (*b)[t], right &= (*b)[t] >= (*a)[t];
+  if (left || right) return left ? a : b;
   clocks c = *a;
   for (std::size_t t = 0; t < c.size(); ++t) c[t] = std::max(c[t], (*b)[t]);
   return keep(std::move(c));
 }
+namespace {
 std::uint32_t this_serial() noexcept { return static_cast<std::uint32_t>(block_starts.size()) - 1; }
 }  // namespace
+
+namespace {
+/// Each fence covers what its thread knew, and a barrier brings them together.
+void cover(clocks& c, const fiber& f) {
+  if (f.fenced)
+    for (std::size_t t = 0; t < c.size(); ++t) c[t] = std::max(c[t], (*f.fenced)[t]);
+  if (f.async_fence_clock == 0) return;
+  const knowledge& k = f.at_async_fence;
+  for (std::size_t l = 0; l < warp_lanes; ++l)
+    if (const std::size_t t = f.warp * warp_lanes + l; t < c.size()) c[t] = std::max(c[t], k.lanes[l]);
+  if (k.extra)
+    for (std::size_t t = 0; t < c.size(); ++t) c[t] = std::max(c[t], (*k.extra)[t]);
+  c[f.thread] = std::max(c[f.thread], f.async_fence_clock);
+}
+void meet_fences(fiber* fibers, std::uint32_t threads) {
+  bool alike = true;
+  clock_type all = 0;
+  for (std::uint32_t t = 0; t < threads; ++t) {
+    alike &= fibers[t].fenced == fibers[0].fenced && fibers[t].async_fence_clock == 0;
+    if (fibers[t].async_fence_clock != 0) all = std::max(all, fibers[t].at_async_fence.all);
+  }
+  if (alike) return;
+  clocks c(threads, all);
+  const clocks* before = nullptr;
+  for (std::uint32_t t = 0; t < threads; ++t) {
+    fiber& f = fibers[t];
+    if (f.fenced == before) f.fenced = nullptr;  // taken already
+    else before = f.fenced;
+    cover(c, f);
+  }
+  const clocks* met = keep(std::move(c));
+  for (std::uint32_t t = 0; t < threads; ++t) fibers[t].fenced = met, fibers[t].async_fence_clock = 0;
+}
+}  // namespace
+
+void settle_fence(fiber& me) {
+  if (me.async_fence_clock == 0) return;
+  clocks c(block_threads(), me.at_async_fence.all);
+  cover(c, me);
+  me.fenced = keep(std::move(c)), me.async_fence_clock = 0;
+}
+void fence_async() noexcept {
+  fiber& me = *current;
+  const unseen nothing;
+  settle_fence(me);
+  tick(me);
+  me.at_async_fence = me.knows, me.async_fence_clock = me.clock;
+}
+const clocks* known_by(fiber& me) {
+  tick(me);
+  clocks c(block_threads());
+  for (std::uint32_t t = 0; t < c.size(); ++t) c[t] = t == me.thread ? me.clock : known_of(me, me.knows, t);
+  return keep(std::move(c));
+}
+bool covered_by_fence(const fiber& me, std::uint32_t thread, clock_type c) noexcept { return me.fenced && c < (*me.fenced)[thread]; }
+
+std::string unfenced_access(const fiber& me, std::uint64_t place, std::size_t bytes, std::uint64_t& with) {
+  static const clocks none(most_threads);
+  fiber seen;  // somebody else, who knows what fences cover
+  seen.thread = seen.warp = ~0u;
+  seen.knows.extra = me.fenced ? me.fenced : &none;
+  conflict c;
+  for (std::size_t i = 0; i < bytes; ++i)
+    if ((arena.states[place + i] & by_engine) == 0 && unknown_write(seen, place + i, 1, false, c)) {
+      with = event::site(c.with);
+      return "a write of " + memory_of(place + i, 1) + " by " + who(event::thread(c.with)) + " at " + at_site(event::site(c.with));
+    }
+  if (!unknown_read(seen, place, bytes, c)) return {};
+  with = event::site(c.with);
+  return "a read of " + memory_of(c.place, 1) + " by " + who(event::thread(c.with)) + " at " + at_site(event::site(c.with));
+}
 
 void meet_block(fiber* fibers, std::uint32_t threads) {
   clock_type c = 0;
@@ -499,6 +581,7 @@ void meet_block(fiber* fibers, std::uint32_t threads) {
     if (fibers[t].knows.foreign != foreign) foreign = joined(foreign, fibers[t].knows.foreign);
   }
   ++c;
+  meet_fences(fibers, threads);
   for (std::uint32_t t = 0; t < threads; ++t) {
     fiber& f = fibers[t];
     f.knows.all = c, f.knows.extra = nullptr, f.knows.foreign = foreign;
@@ -509,6 +592,7 @@ void meet_block(fiber* fibers, std::uint32_t threads) {
 void meet_lanes(fiber* warp, std::uint32_t mask) {
   knowledge k;
   clock_type c = 0;
+  const clocks* fenced = nullptr;
   for (std::uint32_t l = 0; l < warp_lanes; ++l) {
     if ((mask >> l & 1) == 0) continue;
     const knowledge& other = warp[l].knows;
@@ -516,13 +600,15 @@ void meet_lanes(fiber* warp, std::uint32_t mask) {
     k.all = std::max(k.all, other.all);
     for (std::uint32_t i = 0; i < warp_lanes; ++i) k.lanes[i] = std::max(k.lanes[i], other.lanes[i]);
     k.extra = joined(k.extra, other.extra), k.foreign = joined(k.foreign, other.foreign);
+    settle_fence(warp[l]);
+    fenced = joined(fenced, warp[l].fenced);
   }
   ++c;
   for (std::uint32_t l = 0; l < warp_lanes; ++l)
     if ((mask >> l & 1) != 0) k.lanes[l] = c;
   for (std::uint32_t l = 0; l < warp_lanes; ++l)
     if ((mask >> l & 1) != 0) {
-      warp[l].knows = k;
+      warp[l].knows = k, warp[l].fenced = fenced;
       set_clock(warp[l], c);
     }
 }
@@ -652,8 +738,7 @@ void finish_copies(fiber& me, std::uint32_t groups_left) {
     note(me, from, 16, access::copy, c.pc);
     note(me, c.to, 16, access::write, c.pc);
     for (std::size_t b = 0; b < 16; ++b) states[b] = static_cast<std::uint8_t>(valid | (source[b] & initialised));
-    std::byte* to = c.to < arena_map::statics ? arena.base + c.to : reinterpret_cast<std::byte*>(statics_begin + (c.to - arena_map::statics));
-    std::memcpy(to, c.from, 16);
+    std::memcpy(byte_at(c.to), c.from, 16);
   }
   me.copies.erase(me.copies.begin(), me.copies.begin() + count);
   me.groups.erase(me.groups.begin(), me.groups.begin() + static_cast<std::ptrdiff_t>(done));
@@ -667,5 +752,8 @@ void copy_wait(std::uint32_t pending_groups) noexcept {
 }
 
 std::byte* dynamic_shared() noexcept { return arena.base; }
+std::byte* byte_at(std::uint64_t place) noexcept {
+  return place < arena_map::statics || !is_shared(place) ? arena.base + place : reinterpret_cast<std::byte*>(statics_begin + (place - arena_map::statics));
+}
 
 }  // namespace emulator

@@ -46,6 +46,12 @@ std::byte* dynamic_shared() noexcept;
 void copy_async(void* to, const void* from) noexcept;
 void copy_commit() noexcept;
 void copy_wait(std::uint32_t pending) noexcept;
+// Bulk copies (bulk.cpp). They end at moments that the seed draws; a barrier's phase ends with them.
+void barrier_init(void* barrier, std::uint32_t arrivals) noexcept;
+void barrier_expect(void* barrier, std::uint32_t bytes) noexcept;
+void barrier_wait(void* barrier, std::uint32_t parity) noexcept;
+void copy_bulk(void* to, const void* from, std::uint32_t bytes, void* barrier) noexcept;
+void fence_async() noexcept;
 [[noreturn]] void trap(const char* why) noexcept;
 
 }  // namespace emulator

@@ -121,10 +121,12 @@ void report_stall() {
   std::string text;
   std::vector<const fiber*> told;
   const auto alike = [](const fiber& a, const fiber& b) {
-    return a.where == b.where && (a.where == condition::ended || (a.pc == b.pc && (a.where == condition::at_barrier || (a.operation == b.operation && a.mask == b.mask))));
+    if (a.where != b.where || a.where == condition::ended) return a.where == b.where;
+    if (a.where == condition::at_copies) return a.pc == b.pc && a.copies_of == b.copies_of && a.parity == b.parity;
+    return a.pc == b.pc && (a.where == condition::at_barrier || (a.operation == b.operation && a.mask == b.mask));
   };
   const fiber* first = nullptr;
-  bool at_barrier = false;
+  bool at_barrier = false, at_copies = false;
   for (std::uint32_t t = 0; t < the.shape.threads; ++t) {
     const fiber& f = the.fibers[t];
     if (std::any_of(told.begin(), told.end(), [&](const fiber* o) { return alike(*o, f); })) continue;
@@ -138,12 +140,17 @@ void report_stall() {
     }
     if (!first) first = &f;
     at_barrier |= f.where == condition::at_barrier;
+    if (f.where == condition::at_copies) {
+      if (!std::exchange(at_copies, true)) first = &f;
+      text += (count == 1 ? " waits (" : " wait (") + at(f.pc) + ") for a phase of parity " + std::to_string(f.parity) + " of " + describe_barrier(f.copies_of);
+      continue;
+    }
     char mask[16];
     std::snprintf(mask, sizeof mask, "%#x", f.mask);
     text += (count == 1 ? " waits at " : " wait at ") + std::string(f.where == condition::at_barrier ? "__syncthreads" : name(f.operation)) + " (" +
             (f.where == condition::at_barrier ? "" : "lanes " + std::string(mask) + ", ") + at(f.pc) + ")";
   }
-  record(at_barrier ? fault_kind::divergent_barrier : fault_kind::divergent, *first, first->pc, 0, "block " + std::to_string(the.block) + ": " + text);
+  record(at_copies ? fault_kind::hang : at_barrier ? fault_kind::divergent_barrier : fault_kind::divergent, *first, first->pc, 0, "block " + std::to_string(the.block) + ": " + text);
 }
 
 void run_block(std::uint32_t block, std::uint32_t serial) {
@@ -153,11 +160,12 @@ void run_block(std::uint32_t block, std::uint32_t serial) {
   const std::uint32_t warps = (the.shape.threads + warp_lanes - 1) / warp_lanes;
   for (std::uint32_t w = 0; w < warps; ++w) the.warps[w].ready = the.warps[w].group_count = 0;
   begin_block_memory(serial, the.next_start, the.shape.shared_bytes);
+  begin_block_copies();
   const clock_type start = event::clock(block_floor);
   for (std::uint32_t t = 0; t < the.shape.threads; ++t) {
     fiber& f = the.fibers[t];
     f.thread = t, f.warp = t / warp_lanes, f.lane = t % warp_lanes;
-    f.knows = {}, f.at_fence = {}, f.fence_clock = 0, f.seen = nullptr, f.seen_here = nullptr;
+    f.knows = {}, f.at_fence = {}, f.fence_clock = 0, f.seen = nullptr, f.seen_here = nullptr, f.fenced = nullptr, f.async_fence_clock = 0;
     f.knows.all = start;
     set_clock(f, start);
     f.copies.clear(), f.groups.clear();
@@ -165,8 +173,14 @@ void run_block(std::uint32_t block, std::uint32_t serial) {
     make_ready(f);
   }
   blockIdx = {block, 0, 0};
-  while (the.ready_warps != 0 && !the.stopped) {
-    const bool ordered = the.chosen.seed == 0;
+  const bool ordered = the.chosen.seed == 0;
+  while (!the.stopped) {
+    // Bulk copies end now and then, and one after another where everybody waits for them.
+    if (const std::size_t copies = copies_under_way(); copies != 0 && (the.ready_warps == 0 || (!ordered && draw() % 4 == 0))) {
+      finish_copy(ordered ? 0 : draw() % copies);
+      continue;
+    }
+    if (the.ready_warps == 0) break;
     std::uint32_t left = the.ready_warps;
     if (ordered) {
       const std::uint32_t later = left & ~(~0u >> (31 - the.last_warp));
@@ -188,6 +202,7 @@ void run_block(std::uint32_t block, std::uint32_t serial) {
     report_stall();
     the.stopped = true;
   }
+  if (!the.stopped) report_unawaited_copies();
   for (std::uint32_t t = 0; t < the.shape.threads; ++t) the.next_start = std::max(the.next_start, the.fibers[t].clock + 1);
 }
 
@@ -441,6 +456,16 @@ void yield(fiber& me, const void* pc) noexcept {
   make_ready(me);
   the.spins = spins;
   suspend();
+}
+
+void wait_for_copies(fiber& me, std::uint64_t place, std::uint32_t parity, const void* pc) noexcept {
+  me.copies_of = place, me.parity = parity, me.pc = pc;
+  me.where = condition::at_copies;
+  suspend();
+}
+void wake_at_copies(std::uint64_t place) noexcept {
+  for (std::uint32_t t = 0; t < the.shape.threads; ++t)
+    if (fiber& f = the.fibers[t]; f.where == condition::at_copies && f.copies_of == place) make_ready(f);
 }
 
 void trap(const char* why) noexcept { trap_at(why, __builtin_return_address(0)); }

@@ -12,7 +12,8 @@ enum class access : std::uint8_t { read, write, atomic, copy };
 
 // memory.cpp: the long way.
 void unfit(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept;
-void check_order(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept;
+/// False, and a race is on record, where the thread does not know of an access that this one must come after.
+bool check_order(fiber& me, std::uint64_t place, std::size_t bytes, access kind, const void* pc) noexcept;
 void join_readers(fiber& me, std::uint64_t place, std::size_t bytes, std::uint64_t mine) noexcept;
 
 /// Events below it are before this thread: the block's last barrier, or for global memory the launch.
@@ -40,7 +41,7 @@ inline __attribute__((always_inline)) void note(fiber& me, std::uint64_t place, 
   const std::uint64_t mine = me.now | site_of(pc) | (kind == access::atomic ? event::flag : 0);
   if (writes) {
     for (std::size_t i = 0; i < bytes; ++i) written[i] = mine;
-    for (std::size_t i = 0; i < bytes; ++i) states[i] |= initialised;
+    for (std::size_t i = 0; i < bytes; ++i) states[i] = static_cast<std::uint8_t>((states[i] | initialised) & ~by_engine);
     return;
   }
   const std::uint64_t same = mine >> event::flag_at;

@@ -48,7 +48,7 @@ struct async_copy {
   const void* pc;
 };
 
-enum class condition : std::uint8_t { ready, at_barrier, at_collective, ended };
+enum class condition : std::uint8_t { ready, at_barrier, at_collective, at_copies, ended };
 
 struct fiber {
   boost::context::detail::fcontext_t context = nullptr;
@@ -64,6 +64,8 @@ struct fiber {
   float* c = nullptr;
   const std::uint32_t *a = nullptr, *b = nullptr;
   const void* pc = nullptr;
+  std::uint64_t copies_of = 0;  ///< place of a copy barrier, whose phase of this parity is waited for
+  std::uint32_t parity = 0;
 
   // What it knows.
   clock_type clock = 0;
@@ -73,6 +75,9 @@ struct fiber {
   bool fence_wide = false;
   const foreign_clocks* seen = nullptr;          ///< what atomics have shown it; known after a fence
   const clocks* seen_here = nullptr;
+  const clocks* fenced = nullptr;                ///< what fences of the async proxy that are before this thread cover
+  knowledge at_async_fence;                      ///< its own last one, if that is not in `fenced` yet
+  clock_type async_fence_clock = 0;              ///< 0: it is
 
   // Its copies: groups end at `groups[i]` copies.
   std::vector<async_copy> copies;
@@ -102,7 +107,7 @@ struct arena_map {
   std::uint8_t* states = nullptr;
 };
 /// Of a byte.
-inline constexpr std::uint8_t valid = 1, initialised = 2, pending = 4;
+inline constexpr std::uint8_t valid = 1, initialised = 2, pending = 4, by_engine = 8;  ///< by_engine: last written by a bulk copy
 
 extern arena_map arena;
 extern std::uintptr_t statics_begin, statics_bytes;  ///< the calling thread's static shared memory
@@ -132,11 +137,28 @@ void set_readable(const void* p, std::size_t bytes) noexcept;
 void tick(fiber& f) noexcept;
 void set_clock(fiber& f, clock_type c) noexcept;
 const foreign_clocks* joined(const foreign_clocks* a, const foreign_clocks* b);
+const clocks* joined(const clocks* a, const clocks* b);
+/// A clock of each thread of the block: what `me` knows, itself included.
+const clocks* known_by(fiber& me);
+/// Takes a fence of its own into `fenced`.
+void settle_fence(fiber& me);
+/// The last access to a stretch that fences of the async proxy do not cover, in words; bytes that bulk copies wrote need none.
+std::string unfenced_access(const fiber& me, std::uint64_t place, std::size_t bytes, std::uint64_t& with);
+bool covered_by_fence(const fiber& me, std::uint32_t thread, clock_type c) noexcept;
+std::byte* byte_at(std::uint64_t place) noexcept;
 /// Every fiber of a block at a barrier, or lanes at __syncwarp.
 void meet_block(fiber* fibers, std::uint32_t threads);
 void meet_lanes(fiber* warp, std::uint32_t mask);
 void finish_copies(fiber& me, std::uint32_t groups_left);
 std::string describe(std::uint64_t place);
+
+// bulk.cpp
+void begin_block_copies() noexcept;
+std::size_t copies_under_way() noexcept;
+void finish_copy(std::size_t i);          ///< one of those under way
+void report_unawaited_copies();           ///< when a block has ended
+bool is_copy_barrier(std::uint64_t place) noexcept;
+std::string describe_barrier(std::uint64_t place);
 
 // faults.cpp
 std::string at(const void* pc);          ///< a mark that becomes `file:line` when reports are read
@@ -152,6 +174,9 @@ bool too_many() noexcept;
 [[noreturn]] void stop_block() noexcept;
 /// Lets others run: a thread that spins on an atomic waits for one of them.
 void yield(fiber& me, const void* pc) noexcept;
+/// Until a phase of the barrier at `place` ends.
+void wait_for_copies(fiber& me, std::uint64_t place, std::uint32_t parity, const void* pc) noexcept;
+void wake_at_copies(std::uint64_t place) noexcept;
 fiber* fiber_of(std::uint32_t thread) noexcept;
 std::uint32_t block_threads() noexcept;
 std::uint32_t block_index() noexcept;

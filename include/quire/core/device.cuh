@@ -123,6 +123,49 @@ __device__ inline void copy_wait() noexcept {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+/// A barrier in shared memory that counts bulk copies. A phase of it ends when as many threads as it was made for have arrived
+/// and all bytes that they announced have come; then the next begins. Phases are known by their parity, the first one's is 0. A place is a barrier from
+/// `barrier_init` to the end of the block. Compute capability 9.0 and later: before, whatever asks for it traps.
+struct alignas(8) copy_barrier {
+  std::uint64_t state;
+};
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+__device__ inline void barrier_init(copy_barrier*, std::uint32_t) noexcept { __trap(); }
+__device__ inline void barrier_expect(copy_barrier*, std::uint32_t) noexcept { __trap(); }
+__device__ inline void barrier_wait(copy_barrier*, std::uint32_t) noexcept { __trap(); }
+__device__ inline void copy_bulk(void*, const void*, std::uint32_t, copy_barrier*) noexcept { __trap(); }
+__device__ inline void fence_async() noexcept { __trap(); }
+#else
+namespace detail {
+__device__ inline std::uint32_t shared_address(const void* p) noexcept { return static_cast<std::uint32_t>(__cvta_generic_to_shared(p)); }
+}  // namespace detail
+
+/// One thread makes it. Others use it after a barrier of the block, copies after a `fence_async` before that.
+__device__ inline void barrier_init(copy_barrier* b, std::uint32_t arrivals) noexcept {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(detail::shared_address(b)), "r"(arrivals) : "memory");
+}
+/// Announces `bytes` more of this phase, below 2^20, and arrives.
+__device__ inline void barrier_expect(copy_barrier* b, std::uint32_t bytes) noexcept {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(detail::shared_address(b)), "r"(bytes) : "memory");
+}
+/// Until the phase of this parity has ended, which is this one or the one before. The thread sees what its copies brought and what others wrote before they arrived.
+__device__ inline void barrier_wait(copy_barrier* b, std::uint32_t parity) noexcept {
+  std::uint32_t done;
+  do {
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(done) : "r"(detail::shared_address(b)), "r"(parity) : "memory");
+  } while (done == 0);
+}
+/// From global to shared memory, by the copy engine: places aligned to 16, `bytes` a multiple of 16. One thread asks; `done` counts the bytes when they
+/// have come. What threads have read or written where they go must be behind a `fence_async`, and that before the copy.
+__device__ inline void copy_bulk(void* to, const void* from, std::uint32_t bytes, copy_barrier* done) noexcept {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(detail::shared_address(to)), "l"(from), "r"(bytes), "r"(detail::shared_address(done))
+               : "memory");
+}
+/// What this thread has done in shared memory, and knows of others, is before the bulk copies that come after it: copies go by another
+/// proxy, and neither a barrier nor the order of one thread holds between proxies.
+__device__ inline void fence_async() noexcept { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#endif
+
 /// c += a·b on a warp, f32 sums of bf16 products: a [16][16], b [16][8], c [16][8]. With g = lane / 4 and t = lane % 4 a lane holds
 /// a: rows g, g + 8, g, g + 8 at columns 2t, 2t, 2t + 8, 2t + 8 and one more; b: rows 2t and 2t + 8 and one more, column g; c: row
 /// g, columns 2t and 2t + 1, then row g + 8. Two neighbours share a word, the lower in its low half.

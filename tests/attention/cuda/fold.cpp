@@ -46,8 +46,8 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
     const auto take = [&]<class Pair>(Pair pair, const std::byte* from) {
       using keys = typename Block::template key_operand<Pair>;
       from += i * pair.piece_bytes(Block::dim);
-      keys::stage(m.ring, from, me.thread);
-      Block::template value_operand<Pair>::stage(m.ring + keys::staged_bytes, from + pair.value_offset(Block::dim), me.thread);
+      keys::stage(m.ring, from, cuda::async_order{me.thread});
+      Block::template value_operand<Pair>::stage(m.ring + keys::staged_bytes, from + pair.value_offset(Block::dim), cuda::async_order{me.thread});
       device::copy_commit();
       device::copy_wait<0>();
       __syncthreads();

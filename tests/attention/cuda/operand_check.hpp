@@ -21,7 +21,7 @@ inline constexpr std::uint32_t coefficient_rows = 8;
 template <class Operand>
 __global__ void __launch_bounds__(cuda::block_threads) multiply_tile(const std::byte* tile, const float* x, float* y) {
   std::byte* staged = device::shared_memory();
-  Operand::stage(staged, tile, threadIdx.x);
+  Operand::stage(staged, tile, cuda::async_order{threadIdx.x});
   device::copy_commit();
   device::copy_wait<0>();
   __syncthreads();

@@ -38,13 +38,17 @@ template <class Block>
 __global__ void __launch_bounds__(cuda::block_threads) drain(const __grid_constant__ kv::head_view head, attention::problem p, attention::work_item item, std::uint32_t from, std::uint32_t to,
                                                              cuda::staged_tile* tiles, std::uint32_t* words, std::uint32_t* count) {
   auto& m = *reinterpret_cast<typename Block::memory*>(device::shared_memory());
+  typename Block::copies copies(m.turns, threadIdx.x);
+  copies.prepare();
   if (threadIdx.x == 0) m.head = head;
+  copies.release();
   __syncthreads();
-  cuda::tile_queue<Block> queue(m, p, item, from, to, threadIdx.x);
+  cuda::tile_queue<Block> queue(m, copies, p, item, from, to, threadIdx.x);
   for (std::uint32_t i = 0; i + 1 < Block::ring_tiles; ++i) queue.ask(0);
   std::uint32_t n = 0, entry = 0, waits = 0;
   for (std::uint32_t done = from; done < to;) {
-    device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
+    copies.wait(entry);
+    copies.release();
     __syncthreads();
     const cuda::staged_tile t = m.tiles[entry];
     queue.ask(t.begin);
@@ -178,22 +182,23 @@ void check(unsigned seed) {
 
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
-template <class Pair, std::uint32_t Dim, std::uint32_t Tiles>
-using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, 8, Tiles>;
+template <class Pair, std::uint32_t Dim, std::uint32_t Tiles, cuda::copying How = cuda::copying::async>
+using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, 8, Tiles, cuda::copies_of<How, Tiles>>;
+constexpr cuda::copying bulk = device::architectures[0] >= 900 ? cuda::copying::bulk : cuda::copying::async;
 
 }  // namespace
 
 TEST_CASE("cuda tile queue: every tile that is kept comes once, in order, exact ones first where values are rotated") {
   for (unsigned seed = 0; seed < 30; ++seed) {
     check<block_of<kv::raw_bf16, 32, 3>>(seed);
-    check<block_of<rotated<4>, 32, 5>>(1000 + seed);
+    check<block_of<rotated<4>, 32, 5, bulk>>(1000 + seed);
   }
   for (unsigned seed = 0; seed < 10; ++seed) {
     check<block_of<rotated<8>, 16, 2>>(2000 + seed);
-    check<block_of<kv::codec_pair<kv::fp8>, 48, 4>>(3000 + seed);
-    check<block_of<kv::raw_bf16, 16, 2>>(4000 + seed);
+    check<block_of<kv::codec_pair<kv::fp8>, 48, 4, bulk>>(3000 + seed);
+    check<block_of<kv::raw_bf16, 16, 2, bulk>>(4000 + seed);
     check<block_of<rotated<4>, 32, 4>>(5000 + seed);  // an exact tile is all there is room for
-    check<block_of<rotated<4>, 32, 11>>(6000 + seed);
+    check<block_of<rotated<4>, 32, 11, bulk>>(6000 + seed);
     check<block_of<kv::codec_pair<kv::fp8>, 32, 7>>(7000 + seed);
   }
 }

@@ -27,18 +27,20 @@ struct attend {
   static_assert(PrefixRows == 0 || Rows % 8 == 0, "quire::attention::cuda: kernels of one or two rows share no prefixes: a prefix would be folded on tensor cores, and its bits are others");
   using call = layer_call<L, Row>;
   using shape = fold_shape<L, Row, Dim, Rows>;
-  template <std::uint32_t Tiles>
+  template <std::uint32_t Tiles, copying How = copying::async>
   struct with_tiles {
-    using block = fold_block<L, Row, Dim, Rows, Tiles>;
-    using prefix_block = std::conditional_t<PrefixRows == 0, void, fold_block<L, Row, Dim, PrefixRows == 0 ? Rows : PrefixRows, Tiles>>;
+    using block = fold_block<L, Row, Dim, Rows, Tiles, copies_of<How, Tiles>>;
+    using prefix_block = std::conditional_t<PrefixRows == 0, void, fold_block<L, Row, Dim, PrefixRows == 0 ? Rows : PrefixRows, Tiles, copies_of<How, Tiles>>>;
     using worker = share<block, prefix_block, call>;
   };
   static constexpr std::size_t least_bytes = with_tiles<shape::least_tiles>::worker::shared_bytes;
   static constexpr fold_tuning numbers = Tuner::of({.head_dim = Dim, .bits = shape::sealed_bits, .rows = PrefixRows > Rows ? PrefixRows : Rows, .bytes = least_bytes});
-  static constexpr std::uint32_t tiles = tiles_that_fit(numbers, shape::least_tiles, least_bytes, shape::place_bytes + sizeof(staged_tile));
-  using block = typename with_tiles<tiles>::block;
-  using prefix_block = typename with_tiles<tiles>::prefix_block;
-  using worker = typename with_tiles<tiles>::worker;
+  using smallest = with_tiles<shape::least_tiles, numbers.copies>;
+  static constexpr std::uint32_t tiles =
+      tiles_that_fit(numbers, shape::least_tiles, smallest::worker::shared_bytes, shape::place_bytes + sizeof(staged_tile) + smallest::block::copies::turn_bytes);
+  using block = typename with_tiles<tiles, numbers.copies>::block;
+  using prefix_block = typename with_tiles<tiles, numbers.copies>::prefix_block;
+  using worker = typename with_tiles<tiles, numbers.copies>::worker;
   static_assert(worker::shared_bytes <= numbers.shared_bytes,
                 "quire::attention::cuda: two tiles (and the exact one) need more shared memory than a block has on this architecture: take fewer rows, or numbers with fewer blocks");
 

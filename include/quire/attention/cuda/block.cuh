@@ -69,6 +69,8 @@ struct fold_shape {
   static constexpr std::uint32_t key_steps = Dim / mma_rows, value_steps = tile_tokens / mma_rows;
 
   template <class Pair>
+  static constexpr std::uint32_t copied_bytes = key_operand<Pair>::copied_bytes + value_operand<Pair>::copied_bytes;
+  template <class Pair>
   static constexpr std::uint32_t staged_bytes = key_operand<Pair>::staged_bytes + value_operand<Pair>::staged_bytes;
   /// Tiles wait in a ring of places of a sealed tile's size; an exact one, of which a sequence has one, takes several.
   static constexpr std::uint32_t place_bytes = staged_bytes<sealed_pair>;
@@ -112,23 +114,25 @@ struct fold_shape {
   };
 };
 
-/// The same with a ring of `Tiles` sealed tiles: one is folded while the others are on their way.
-template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t Tiles>
+/// The same with a ring of `Tiles` sealed tiles: one is folded while the others are on their way, by `Copies`.
+template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t Tiles, TileCopies Copies = async_copies<Tiles>>
 struct fold_block : fold_shape<L, Row, Dim, Rows> {
   using shape = fold_shape<L, Row, Dim, Rows>;
   static_assert(Tiles >= shape::least_tiles, "quire::attention::cuda: the ring must hold two tiles, and the exact one");
+  using copies = Copies;
   static constexpr std::uint32_t ring_tiles = Tiles;
 
   /// Dynamic shared memory. Queries and outputs pass through `ring` as f32 [Rows][Dim] while no tile is there.
   struct memory {
     alignas(128) std::byte ring[Tiles * shape::place_bytes];
+    [[no_unique_address]] typename Copies::shared turns;                                            ///< at the same place whatever the rows
     alignas(16) std::uint32_t raw_queries[shape::template query_words<typename shape::raw_pair>];   ///< [step][row block][row][t][2 or 4]
     alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
     alignas(16) std::uint32_t weights[shape::weight_words];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
     float query_sum[Rows];
-    staged_tile tiles[Tiles];                                                               ///< one for each group of copies that is not folded yet
+    staged_tile tiles[Tiles];                                                               ///< one for each turn of copies that is not folded yet
     kv::head_view head;
     std::uint32_t last[2];                                                                  ///< bits: items whose last part this block brought
 

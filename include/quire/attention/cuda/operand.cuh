@@ -5,14 +5,13 @@
 // operand's fragments: a lane takes two neighbouring columns with one 64-bit load, and no transposing load is needed.
 #pragma once
 
-#include "../../core/device.cuh"
 #include "../../kv/codec/hadamard.hpp"
 #include "../../kv/codec/raw.hpp"
+#include "copies.cuh"
 
 namespace quire::inline v0::attention::cuda {
 
 using device::warp_threads;
-inline constexpr std::uint32_t block_warps = 4, block_threads = block_warps * warp_threads;
 /// Columns and summed rows of one product.
 inline constexpr std::uint32_t mma_columns = 16, mma_rows = 16;
 
@@ -33,6 +32,7 @@ enum class scaling { none, tile, rows, columns };
 /// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives
 ///   word_rows              rows of words; tiles are staged in shared memory as [word_rows][stride] words, then what follows them
 ///   staged_bytes           the whole; parameters begin at `parameters`
+///   stage(to, tile, order) asks for `copied_bytes` by an order of copies.cuh
 ///   place_of(pair), pair_of(place)   the order in which rows are summed
 ///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
 ///   scale(tile, g), minimum(tile, g)        g: the row or the column
@@ -54,21 +54,17 @@ struct staged_words {
   static constexpr std::uint32_t parameters = word_rows * stride * 4;
   static constexpr std::uint32_t parameter_copies = (ParameterBytes + 15) / 16;
   static constexpr std::uint32_t staged_bytes = parameters + parameter_copies * 16;
+  static constexpr std::uint32_t copied_bytes = (word_rows * Columns * 4) + parameter_copies * 16;
 
   /// The words (quad·4 + t, columns 2g and 2g + 1) that start at `column`.
   __device__ static std::uint64_t two_columns(const std::byte* staged, std::uint32_t quad, std::uint32_t column, lane_place l) noexcept {
     return *reinterpret_cast<const std::uint64_t*>(staged + ((quad * 4 + l.t) * stride + column + 2 * l.g) * 4);
   }
   /// Asks for the whole tile, all threads of a block together. Bytes up to the next multiple of 16 are read.
-  __device__ static void stage(std::byte* to, const std::byte* tile, std::uint32_t thread) noexcept {
-    constexpr std::uint32_t chunks = Columns / 4, all = word_rows * chunks;
-#pragma unroll
-    for (std::uint32_t i = 0; i < (all + block_threads - 1) / block_threads; ++i) {
-      const std::uint32_t c = i * block_threads + thread;
-      if (all % block_threads == 0 || c < all) device::copy_async(to + (c / chunks * stride + c % chunks * 4) * 4, tile + c * 16);
-    }
-    if constexpr (parameter_copies != 0)
-      for (std::uint32_t c = thread; c < parameter_copies; c += block_threads) device::copy_async(to + parameters + c * 16, tile + std::size_t{word_rows} * Columns * 4 + c * 16);
+  template <class Order>
+  __device__ static void stage(std::byte* to, const std::byte* tile, const Order& order) noexcept {
+    order.template rows<word_rows, Columns * 4, stride * 4>(to, tile);
+    if constexpr (parameter_copies != 0) order.template rows<1, parameter_copies * 16>(to + parameters, tile + std::size_t{word_rows} * Columns * 4);
   }
 };
 

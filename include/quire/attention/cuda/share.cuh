@@ -19,12 +19,13 @@ class share : public merger<Narrow, Wide, Call> {
  public:
   using base::prefixes;
   using typename base::widest;
-  __device__ share(const Call& call, std::byte* memory, std::uint32_t worker) noexcept : base(call, memory, worker) {}
+  __device__ share(const Call& call, std::byte* memory, std::uint32_t worker) noexcept : base(call, memory, worker), copies_(this->template memory<Narrow>().turns, me_.thread) {}
 
   /// No barrier stands between items: of what the next one writes before its first, rows in the ring were read last by the same thread
   /// (write_rows and load_queries deal them alike), and the head a barrier ago.
   __device__ void run() noexcept {
     const range items = items_of(c_.plan, worker_);
+    copies_.prepare();
     for (auto i = static_cast<std::uint32_t>(items.begin); i < items.end; ++i) {
       const range here = pieces_of(c_.plan, worker_, i);
       if constexpr (prefixes) {
@@ -124,12 +125,13 @@ class share : public merger<Narrow, Wide, Call> {
   __device__ void fold_pieces(const plan_item& item, range here, item_rows_of row_of, subtree_walk& walk, const Stack& stack, typename Block::registers& r) noexcept {
     auto& m = this->template memory<Block>();
     take_queries<Block>(m, c_, item, row_of, me_);
+    copies_.release();
     __syncthreads();
     const states<Block> s(me_);
     const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
     const row_positions<Block> positions(item, c_.shape.group(), me_);
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
-    tile_queue<Block> queue(m, c_.shape, item, from, to, me_.thread);
+    tile_queue<Block> queue(m, copies_, c_.shape, item, from, to, me_.thread);
     std::uint32_t entry = 0, owed = Block::ring_tiles - 1;
     for (std::uint32_t ordinal = from; ordinal < to; ++ordinal) {
       const std::uint32_t piece = item.pieces.piece(ordinal);
@@ -150,7 +152,8 @@ class share : public merger<Narrow, Wide, Call> {
     bool last = false;
     while (!last) {
       if (owed == 0) {
-        device::copy_wait<static_cast<int>(Block::ring_tiles) - 2>();
+        copies_.wait(entry);
+        copies_.release();
         __syncthreads();
       }
       const staged_tile& tile = m.tiles[entry];
@@ -172,6 +175,9 @@ class share : public merger<Narrow, Wide, Call> {
     }
     gather_sums<Block>(m, r, me_);
   }
+
+  typename Narrow::copies copies_;   ///< of both kinds of items: their rings are alike
+  static_assert(std::is_same_v<typename Narrow::copies, typename widest::copies> && sizeof(Narrow::memory::ring) == sizeof(widest::memory::ring));
 };
 
 }  // namespace quire::inline v0::attention::cuda

@@ -8,17 +8,18 @@ namespace quire::inline v0::attention::cuda {
 /// The tiles of a worker's pieces of one item, asked for one at a time, `ring_tiles - 1` ahead of the fold. All threads of a block
 /// take the same steps. Within a piece exact tiles come first where sealed values are rotated, else tiles come in slot order.
 /// The page number of the next tile is read while the one before is on its way. An exact tile takes several neighbouring places of
-/// the ring; until they are free, groups of no copies and descriptions of no tile stand for it, so that both are still counted one for one.
+/// the ring; until they are free, turns of no copies and descriptions of no tile stand for it, so that both are still counted one for one.
 template <class Block>
 class tile_queue {
  public:
   /// Ordinals [from, to) of the item's live pieces. `memory.head` is set.
-  __device__ tile_queue(typename Block::memory& memory, const problem& p, const work_item& item, std::uint32_t from, std::uint32_t to, std::uint32_t thread) noexcept
-      : memory_(memory), p_(p), item_(item), ordinal_(from), end_(to), thread_(thread) {
+  __device__ tile_queue(typename Block::memory& memory, typename Block::copies& copies, const problem& p, const work_item& item, std::uint32_t from, std::uint32_t to,
+                        std::uint32_t thread) noexcept
+      : memory_(memory), copies_(copies), p_(p), item_(item), ordinal_(from), end_(to), thread_(thread) {
     look_ahead();
   }
 
-  /// Asks for the next tile, if there is one and there is room, and closes the group of copies either way. `oldest`: where the
+  /// Asks for the next tile, if there is one and there is room, and closes the turn of copies either way. `oldest`: where the
   /// tile that is folded next begins; places before it are free.
   __device__ void ask(std::uint32_t oldest) noexcept {
     if (have_) {
@@ -26,21 +27,23 @@ class tile_queue {
       const std::uint32_t begin = room(raw ? Block::raw_places : tile ? 1 : 0, oldest);
       if (Block::raw_places > 1 && begin == none) {
         if (thread_ == 0) memory_.tiles[entry_] = nothing(false);
+        copies_.open(entry_, 0);
       } else {
         if (thread_ == 0) describe(memory_.tiles[entry_], begin);
+        const auto order = copies_.open(entry_, !tile ? 0 : raw ? Block::template copied_bytes<typename Block::raw_pair> : Block::template copied_bytes<typename Block::sealed_pair>);
         past_ = begin;
         if (tile) {
           const kv::run& r = memory_.head.runs[run_];
           const std::byte* from = r.base + std::size_t{page_} * r.page_stride;
-          if (raw) stage<typename Block::raw_pair>(from, r.value_offset);
-          else if constexpr (!Block::one_form) stage<typename Block::sealed_pair>(from, r.value_offset);
+          if (raw) stage<typename Block::raw_pair>(from, r.value_offset, order);
+          else if constexpr (!Block::one_form) stage<typename Block::sealed_pair>(from, r.value_offset, order);
           past_ += raw ? Block::raw_places : 1;
         }
         look_ahead();
       }
       entry_ = entry_ + 1 == Block::ring_tiles ? 0 : entry_ + 1;
     }
-    device::copy_commit();
+    copies_.close();
   }
 
  private:
@@ -55,13 +58,13 @@ class tile_queue {
       return past_ == oldest || begin + count - oldest <= Block::ring_tiles ? begin : none;
     }
   }
-  template <class Pair>
-  __device__ void stage(const std::byte* tile, std::uint32_t value_offset) noexcept {
+  template <class Pair, class Order>
+  __device__ void stage(const std::byte* tile, std::uint32_t value_offset, const Order& order) noexcept {
     using keys = typename Block::template key_operand<Pair>;
     using values = typename Block::template value_operand<Pair>;
     std::byte* to = memory_.place(past_);
-    keys::stage(to, tile, thread_);
-    values::stage(to + keys::staged_bytes, tile + value_offset, thread_);
+    keys::stage(to, tile, order);
+    values::stage(to + keys::staged_bytes, tile + value_offset, order);
   }
 
   /// Finds the tile after the one asked for last.
@@ -130,6 +133,7 @@ class tile_queue {
   }
 
   typename Block::memory& memory_;
+  typename Block::copies& copies_;
   const problem& p_;
   const work_item& item_;
   std::uint32_t ordinal_, end_, thread_;

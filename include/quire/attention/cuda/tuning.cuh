@@ -11,11 +11,15 @@
 
 namespace quire::inline v0::attention::cuda {
 
+/// How tiles come: by all threads 16 bytes at a time, or by the copy engine (compute capability 9.0 and later: before, a kernel traps).
+enum class copying : std::uint8_t { async, bulk };
+
 /// Knobs of one kernel. Fields are only appended.
 struct fold_tuning {
   std::uint32_t tiles = 3;                   ///< sealed tiles a block's ring holds at most: one is folded, the others are on their way
   std::uint32_t blocks = 2;                  ///< blocks of a processor that registers are shared out to
   std::uint32_t shared_bytes = 227 * 1024;   ///< of a block, at most: the ring holds fewer tiles where it would need more
+  copying copies = copying::async;
 };
 
 /// What rows are found by.
