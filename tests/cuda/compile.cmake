@@ -5,7 +5,8 @@
 #   PATH.cuh         that header alone
 #   examples/PATH.cu a unit of a program
 #   kernels/NAME.cu  a unit of tests/cuda/kernels that instantiates kernels: what each one takes of a multiprocessor is printed, and
-#                    those whose name a line of kernels/registers_only.txt is part of may use no local memory: no spills, no stack
+#                    those whose name a line of kernels/registers_only.txt is part of may use no local memory: no spills, no stack.
+#                    Their tiles come by bulk copies from sm_90 on, and by copies of all threads before
 cmake_minimum_required(VERSION 3.25)
 include(${CMAKE_CURRENT_LIST_DIR}/nvcc.cmake)
 if(NOT nvcc)
@@ -57,9 +58,13 @@ if(unit STREQUAL "parsed")
   return()
 endif()
 
+set(keep "")
+if(unit MATCHES "^kernels/")
+  set(keep --keep --keep-dir ${work})  # the PTX
+endif()
 # --expt-relaxed-constexpr: device code calls constexpr functions of the standard library (std::bit_cast, std::countr_zero).
 execute_process(COMMAND ${nvcc} -std=c++20 --expt-relaxed-constexpr -arch=${architecture} --Werror all-warnings -Xptxas -v
-  -ccbin ${cxx} -Xcompiler -Wall,-Wextra,-Wshadow -I${source}/include -I${work} -c ${input} -o ${work}/unit.o
+  -ccbin ${cxx} -Xcompiler -Wall,-Wextra,-Wshadow -I${source}/include -I${work} ${keep} -c ${input} -o ${work}/unit.o
   RESULT_VARIABLE result OUTPUT_VARIABLE out ERROR_VARIABLE err)
 if(unit STREQUAL "refused")
   if(result EQUAL 0 OR NOT "${out}${err}" MATCHES "host_only")
@@ -100,6 +105,22 @@ elseif(unit MATCHES "^kernels/")
       endif()
     endforeach()
   endforeach()
+  string(REPLACE sm_ compute_ ptx ${architecture})
+  file(GLOB ptx ${work}/*.${ptx}.ptx)
+  if(ptx STREQUAL "")
+    file(GLOB ptx ${work}/*.ptx)  # there is one
+  endif()
+  file(STRINGS ${ptx} by_threads REGEX "cp\\.async\\.cg\\." LIMIT_COUNT 1)
+  file(STRINGS ${ptx} by_engine REGEX "cp\\.async\\.bulk\\." LIMIT_COUNT 1)
+  set(expected "${by_engine}")
+  set(others "${by_threads}")
+  if(architecture STREQUAL "sm_80")
+    set(expected "${by_threads}")
+    set(others "${by_engine}")
+  endif()
+  if(expected STREQUAL "" OR NOT others STREQUAL "")
+    message(FATAL_ERROR "${unit} for ${architecture}: tiles come by bulk copies from sm_90 on and by cp.async before; found '${by_engine}' and '${by_threads}'")
+  endif()
   if(refused)
     message(FATAL_ERROR "local memory where only registers are allowed (kernels/registers_only.txt):\n${refused}")
   endif()

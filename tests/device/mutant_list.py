@@ -55,8 +55,6 @@ MUTANTS = [
     ("bulk", _SHARE, "row_of, me_);\n    copies_.release();", "row_of, me_);", "queries that went through the ring may land on a tile, for no fence is between"),
     ("bulk", _SHARE, "row_of, me_);\n    copies_.release();", "row_of, me_);\n    copies_.prepare();\n    copies_.release();", "barriers are made anew for every item"),
     ("bulk", _COPIES, "if (thread_ < Turns) device::barrier_init", "if (thread_ + 1 < Turns) device::barrier_init", "the last turn's barrier is never made"),
-    ("bulk", _COPIES, "barrier_init(&shared_.done[thread_], 1)", "barrier_init(&shared_.done[thread_], 2)", "barriers wait for two threads, and one arrives"),
-    ("bulk", _COPIES, "device::copy_bulk(to + r * Stride,", "device::copy_bulk(to + r * Bytes,", "rows come without the padding they are read with"),
     # Fragments.
     ("decode", _OPERAND, "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)}",
      "{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high >> 32)}",
