@@ -220,6 +220,27 @@ __global__ void staged(const float* in, float* out, std::uint32_t rounds, std::u
   }
   device::copy_wait<0>();
 }
+/// Two copies a round to one of two places, whose barrier counts an arrival of each warp.
+__global__ void staged_bulk(const float* in, float* out, std::uint32_t rounds) {
+  struct memory {
+    alignas(16) float x[2][64];
+    device::copy_barrier done[2];
+  };
+  auto& m = *reinterpret_cast<memory*>(device::shared_memory());
+  if (threadIdx.x < 2) device::barrier_init(&m.done[threadIdx.x], 2);
+  device::fence_async();
+  __syncthreads();
+  for (std::uint32_t r = 0; r < rounds; ++r) {
+    if (threadIdx.x % 32 == 0) {
+      device::barrier_expect(&m.done[r % 2], 128);
+      device::copy_bulk(m.x[r % 2] + threadIdx.x, in + r * 64 + threadIdx.x, 128, &m.done[r % 2]);
+    }
+    device::barrier_wait(&m.done[r % 2], r / 2 % 2);
+    out[r * 64 + threadIdx.x] = m.x[r % 2][63 - threadIdx.x];
+    device::fence_async();
+    __syncthreads();
+  }
+}
 __global__ void arrives(std::uint32_t* counter, std::uint32_t* before) {
   if (threadIdx.x == 0) before[blockIdx.x] = device::arrive(counter, 4);
 }
@@ -240,6 +261,15 @@ TEST_CASE("copies arrive in groups") {
   finish();
   REQUIRE(out.download() == values);
   REQUIRE(aligned.download()[0] == 0);
+}
+TEST_CASE("bulk copies end phases of a barrier") {
+  if (!device_or_skip() || device::architectures[0] < 900) return;
+  std::vector<float> values(64 * 5), want(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i), want[i] = static_cast<float>(i / 64 * 64 + 63 - i % 64);
+  device_array<float> in(values, "in"), out(values.size(), "out");
+  REQUIRE(device::launch(staged_bulk, {.blocks = 1, .threads = 64, .shared_bytes = 528}, {}, in.data(), out.data(), 5u));
+  finish();
+  REQUIRE(out.download() == want);
 }
 TEST_CASE("arrive counts up and wraps") {
   if (!device_or_skip()) return;

@@ -3,8 +3,10 @@
 // before the phase that counted it was waited for, and from then on they are what the first to wait wrote: others must have waited
 // for that phase too, or come by a barrier. The engine goes its own way to memory: what threads have read or written before must be
 // behind a fence_async that is itself before the copy.
+#include <algorithm>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "shadow.hpp"
 
