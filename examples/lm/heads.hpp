@@ -19,7 +19,7 @@
 namespace quire_lm {
 
 /// A table of head scores as JSON, three at once: {"version": 1, "model", "how", "layers", "kv_heads", "gates", "induction",
-/// "echo"}. fails: bad_input naming the file and the field.
+/// "echo", and, if it was asked for, "budgets": [{"keep", "gates"}, ...]}. fails: bad_input naming the file and the field.
 inline head_scores read_head_scores(const std::string& path, const model_config& model, const std::string& flag = "--heads") {
   const auto refuse = [&](const std::string& why) { throw bad_input(flag + " is " + quire_lm::quoted(path) + ", " + why); };
   std::ifstream in(path, std::ios::binary);
@@ -39,6 +39,13 @@ inline head_scores read_head_scores(const std::string& path, const model_config&
       table.scores = j.at(key).get<std::vector<double>>();
       if (const quire::status s = quire::calibrate::fits(table, model.layers, model.kv_heads); !s) refuse("whose '" + std::string(key) + "' can't be used: " + quire::describe(s));
       *to = table.scores;
+    }
+    for (const auto& b : j.value("budgets", nlohmann::json::array())) {
+      const double keep = b.at("keep").get<double>();
+      if (!(keep > 0 && keep < 1)) refuse("with a budget whose 'keep' is " + std::to_string(keep) + ", allowed a share between 0 and 1");
+      table.scores = b.at("gates").get<std::vector<double>>();
+      if (const quire::status s = quire::calibrate::fits(table, model.layers, model.kv_heads); !s) refuse("whose 'gates' of a budget can't be used: " + quire::describe(s));
+      out.budgets.push_back({keep, table.scores});
     }
   } catch (const nlohmann::json::exception& e) {
     refuse(std::string("in which a field is missing or of another type: ") + e.what());
@@ -63,6 +70,7 @@ inline void write_head_scores(std::ostream& to, const head_scores& scores, const
     return out;
   };
   j["gates"] = rounded(scores.gates), j["induction"] = rounded(scores.induction), j["echo"] = rounded(scores.echo);
+  for (const head_scores::budget& b : scores.budgets) j["budgets"].push_back({{"keep", b.keep}, {"gates", rounded(b.gates)}});
   to << j.dump(1) << "\n";
 }
 

@@ -109,6 +109,8 @@ void add_calibrate(CLI::App& app, calibrate_options& o) {
   c.add_option("--window", o.window, "Newest tokens it keeps (default: 256)")->check(whole(1, most_tokens))->type_name("N");
   c.add_option("--steps", o.steps, "Steps of gate training (default: 500)")->check(whole(1, 1000000))->type_name("N");
   c.add_option("--lambda", o.lambda, "Weight of the gates' size (default: 0.5)")->check(real("0 to 100", 0, 100, false))->type_name("L");
+  c.add_option("--keep", o.keeps, "Learn gates for keeping these shares of all heads as well, with commas: duo:keep=S and razor:keep=S use them")->allow_extra_args(false)->delimiter(',')->check(real("above 0 to 0.99", 0, 0.99, true))->type_name("S,...");
+  c.add_option("--rounds", o.rounds, "With --keep: passes around the heads kept so far (default: 2); each takes as long as those without --keep")->check(whole(0, 20))->type_name("N");
   c.add_option("--seed", o.seed, "Of probes and texts (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
 }
 

@@ -71,6 +71,19 @@ struct layer_weights {
 struct head_scores {
   std::vector<double> gates, induction, echo;
   std::string how;
+  /// Gates learned for keeping a share of all heads.
+  struct budget {
+    double keep = 0;
+    std::vector<double> gates;
+  };
+  std::vector<budget> budgets;
+
+  /// Those learned for that share (to half a head), else those learned for none in particular.
+  const std::vector<double>& gates_for(double keep) const noexcept {
+    for (const budget& b : budgets)
+      if (std::fabs(b.keep - keep) * static_cast<double>(gates.size()) < 0.5) return b.gates;
+    return gates;
+  }
 };
 
 /// All weights of a model, ready to multiply. Immutable after loading; any number of threads may read.

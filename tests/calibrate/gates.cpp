@@ -135,6 +135,98 @@ TEST_CASE("the solver finds what a search over the box finds") {
   CHECK(best == std::vector<double>{0, 0});
 }
 
+namespace {
+/// Passes around an anchor: the state that heads alone and pairs of them make, as a model would; D [5][5] of four heads.
+struct little_model {
+  static constexpr std::uint32_t heads = 4, tokens = 2, channels = 3, n = tokens * channels;
+  std::vector<float> own = differences(heads, tokens, channels, 11), pair = differences(heads * heads, tokens, channels, 12);
+
+  std::vector<double> state(const std::vector<std::uint8_t>& whole) const {
+    std::vector<double> h(n, 0.0);
+    for (std::uint32_t i = 0; i < heads; ++i)
+      for (std::uint32_t k = 0; k < n && whole[i]; ++k) {
+        h[k] += static_cast<double>(own[i * n + k]);
+        for (std::uint32_t j = 0; j < i; ++j) h[k] += whole[j] ? static_cast<double>(pair[(i * heads + j) * n + k]) : 0.0;
+      }
+    return h;
+  }
+  double distance(const std::vector<std::uint8_t>& whole) const {
+    const auto a = state(std::vector<std::uint8_t>(heads, 1)), b = state(whole);
+    double sum = 0;
+    for (std::uint32_t k = 0; k < n; ++k) sum += (a[k] - b[k]) * (a[k] - b[k]) / n;
+    return sum;
+  }
+  std::vector<double> around(const std::vector<std::uint8_t>& anchor) const {
+    const auto base = state(anchor), full = state(std::vector<std::uint8_t>(heads, 1));
+    std::vector<float> moves;
+    for (std::uint32_t i = 0; i < heads; ++i) {
+      auto other = anchor;
+      other[i] ^= 1;
+      const auto to = state(other);
+      for (std::uint32_t k = 0; k < n; ++k) moves.push_back(static_cast<float>(anchor[i] ? base[k] - to[k] : to[k] - base[k]));
+    }
+    for (std::uint32_t k = 0; k < n; ++k) moves.push_back(static_cast<float>(full[k] - base[k]));
+    std::vector<double> d((heads + 1) * (heads + 1));
+    gate_gram(moves.data(), heads + 1, tokens, channels, d.data());
+    return d;
+  }
+};
+}  // namespace
+
+TEST_CASE("around an anchor the loss is the distance to the full cache, at it and one head away") {
+  const little_model m;
+  for (const std::vector<std::uint8_t>& anchor : {std::vector<std::uint8_t>{0, 1, 0, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}}) {
+    gate_objective o(4, {.lambda = 0, .scale = gate_scale::none}, anchor);
+    CHECK(o.width() == 5);
+    CHECK(describe(o.add(std::vector<double>(16))) == "out_of_range: D (how many elements) is 16, allowed 25 to 25");
+    REQUIRE(o.add(m.around(anchor)));
+    for (std::uint32_t flip = 0; flip <= 4; ++flip) {
+      auto heads = anchor;
+      if (flip < 4) heads[flip] ^= 1;
+      const std::vector<double> alpha(heads.begin(), heads.end());
+      CHECK(o.value(view(alpha)) == Approx(m.distance(heads)).epsilon(1e-5).margin(1e-9));
+    }
+    std::vector<double> best, gradient(4), alpha{0.2, 0.7, 0.4, 0.9};
+    o.gradient(0, view(alpha), std::span<double>(gradient));
+    for (std::size_t h = 0; h < 4; ++h) {
+      auto up = alpha, down = alpha;
+      up[h] += 1e-5, down[h] -= 1e-5;
+      CHECK(gradient[h] == Approx((o.value(view(up)) - o.value(view(down))) / 2e-5).epsilon(1e-6).margin(1e-10));
+    }
+    o.set_lambda(0.1);
+    static_cast<void>(solve_gates(o, best));
+    for (const double g : best) CHECK((g >= 0 && g <= 1));
+    for (std::size_t h = 0; h < 4; ++h)
+      for (const double step : {-1e-4, 1e-4}) {
+        auto moved = best;
+        moved[h] = std::clamp(moved[h] + step, 0.0, 1.0);
+        CHECK(o.value(view(moved)) >= o.value(view(best)) - 1e-12);
+      }
+  }
+  // all whole is the paper's loss
+  const std::vector<std::uint8_t> whole(4, 1);
+  const auto wide = m.around(whole);
+  std::vector<double> d;
+  for (std::size_t i = 0; i < 4; ++i) d.insert(d.end(), wide.begin() + static_cast<std::ptrdiff_t>(i * 5), wide.begin() + static_cast<std::ptrdiff_t>(i * 5 + 4));
+  gate_objective plain(4), anchored(4, {}, whole);
+  REQUIRE(plain.add(d));
+  REQUIRE(anchored.add(wide));
+  const std::vector<double> alpha{0.1, 0.5, 1, 0};
+  CHECK(plain.value(view(alpha)) == Approx(anchored.value(view(alpha))).epsilon(1e-12));
+}
+
+TEST_CASE("a budget of heads is what the gates sum to") {
+  auto o = objective(12, 3);
+  for (const double keep : {1.0, 3.0, 6.0, 11.0}) {
+    set_budget(o, keep);
+    std::vector<double> best;
+    static_cast<void>(solve_gates(o, best));
+    double sum = 0;
+    for (const double g : best) sum += g;
+    CHECK(sum == Approx(keep).margin(2e-3));
+  }
+}
+
 TEST_CASE("training reaches the optimum with any optimizer and schedule, in double and float") {
   const auto o = objective(12, 5, {.lambda = 1});
   std::vector<double> best;

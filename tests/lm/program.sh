@@ -57,6 +57,7 @@ refuses "unknown cache in a list" "--kv.*'nonsense'.*allowed .*bf16" bench --mod
 refuses "unknown parameter of a cache" "--kv.*'x'.*allowed .*window" generate --model "$none" --prompt a --kv razor:x=1
 refuses "a share above one" "--kv.*keep '2'.*allowed a share" generate --model "$none" --prompt a --kv duo:keep=2
 refuses "a parameter without its value" "--kv.*sinks ''.*allowed a whole number" generate --model "$none" --prompt a --kv duo:sinks
+refuses "a budget of all heads" "--keep.*'1'.*allowed above 0 to 0.99" calibrate --model "$none" --output "$work/made.json" --keep 0.2,1
 refuses "calibration without a file to write" '--output' calibrate --model "$none"
 refuses "no threads" "--threads.*'0'.*allowed .* 1 to" generate --model "$none" --prompt a --threads 0
 refuses "threads that are no number" "--threads.*'two'.*allowed" generate --model "$none" --prompt a --threads two

@@ -40,12 +40,17 @@ inline void demand(const cache_spec& c, const status& s) {
 inline std::vector<std::uint8_t> gated_heads(const cache_spec& c, const model_weights& w, const backend_options& o) {
   return heads_or(w, o, [&] {
     std::vector<std::uint8_t> whole;
-    demand(c, calibrate::select_by_sparsity(scores_of(c, w).gates, 1 - c.get("keep", 0.5), whole));
+    const double keep = c.get("keep", 0.5);
+    demand(c, calibrate::select_by_sparsity(scores_of(c, w).gates_for(keep), 1 - keep, whole));
     return whole;
   });
 }
-/// The best shares by induction and by echo score, together.
+/// The best shares by induction and by echo score, together; by gates where a share of all heads is asked for instead.
 inline std::vector<std::uint8_t> repeating_heads(const cache_spec& c, const model_weights& w, const backend_options& o) {
+  if (c.get("keep", -1) >= 0) {
+    if (c.get("induction", -1) >= 0 || c.get("echo", -1) >= 0) throw bad_input("kv is " + quoted(c.name) + " with keep beside induction or echo, allowed either (keep chooses by gates)");
+    return gated_heads(c, w, o);
+  }
   return heads_or(w, o, [&] {
     std::vector<std::uint8_t> whole;
     demand(c, calibrate::select_union(scores_of(c, w).induction, scores_of(c, w).echo, whole, {.induction = c.get("induction", 0.14), .echo = c.get("echo", 0.01)}));

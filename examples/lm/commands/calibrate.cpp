@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "quire/calibrate/gate_samples.hpp"
 #include "quire/calibrate/gates.hpp"
@@ -112,36 +113,125 @@ cal::repeat_scores look_back(const instruction_set& isa, const loaded_model& m, 
   return scores;
 }
 
+/// Passes over a calibration text with some heads whole and the others streaming.
+class head_passes {
+ public:
+  head_passes(const instruction_set& isa, const loaded_model& m, const calibrate_options& o, const gate_text& text)
+      : isa_(isa), m_(m), text_(text), heads_(m.config().cache_extents().heads()), cache_("split:sinks=" + std::to_string(o.sinks) + ":window=" + std::to_string(o.window)),
+        options_{.kv = cache_, .threads = o.threads, .max_rows = chunk_rows, .sequences = 1, .max_tokens = static_cast<std::uint32_t>(text.tokens.size())},
+        full_(hidden(std::vector<std::uint8_t>(heads_, 1))) {}
+
+  /// D around `anchor` as gate_objective takes it, r included. `done` is called after each head.
+  template <class F>
+  std::vector<double> around(const std::vector<std::uint8_t>& anchor, F&& done) const {
+    const std::vector<float> base = hidden(anchor);
+    std::vector<float> moves(full_.size() * (heads_ + 1));
+    std::vector<std::uint8_t> whole = anchor;
+    for (std::uint32_t h = 0; h < heads_; ++h) {
+      whole[h] ^= 1;
+      const std::vector<float> other = hidden(whole);
+      whole[h] ^= 1;
+      for (std::size_t k = 0; k < full_.size(); ++k) moves[h * full_.size() + k] = anchor[h] != 0 ? base[k] - other[k] : other[k] - base[k];
+      done();
+    }
+    for (std::size_t k = 0; k < full_.size(); ++k) moves[heads_ * full_.size() + k] = full_[k] - base[k];
+    std::vector<double> d(std::size_t{heads_ + 1} * (heads_ + 1));
+    cal::gate_gram(moves.data(), heads_ + 1, tokens(), m_.config().width, d.data());
+    return d;
+  }
+  /// The mean square by which the last hidden state is off when only these heads are whole.
+  double distance(const std::vector<std::uint8_t>& whole) const {
+    std::vector<float> moves = hidden(whole);
+    for (std::size_t k = 0; k < full_.size(); ++k) moves[k] -= full_[k];
+    double d = 0;
+    cal::gate_gram(moves.data(), 1, tokens(), m_.config().width, &d);
+    return d;
+  }
+
+ private:
+  std::uint32_t tokens() const { return static_cast<std::uint32_t>(full_.size() / m_.config().width); }
+  std::vector<float> hidden(const std::vector<std::uint8_t>& whole) const {
+    backend_options these = options_;
+    these.whole_heads = whole;
+    return hidden_of(*isa_.make(*m_.weights, these), text_);
+  }
+
+  const instruction_set& isa_;
+  const loaded_model& m_;
+  const gate_text& text_;
+  std::uint32_t heads_;
+  std::string cache_;
+  backend_options options_;
+  std::vector<float> full_;
+};
+
 /// One D matrix a sample: a pass with the whole cache and one with each head alone streaming.
-cal::gate_samples leave_one_out(const instruction_set& isa, const loaded_model& m, const calibrate_options& o, const std::vector<token>& haystack) {
+cal::gate_samples leave_one_out(const instruction_set& isa, const loaded_model& m, const calibrate_options& o, const std::vector<gate_text>& texts) {
   const model_config& c = m.config();
   const std::uint32_t heads = c.cache_extents().heads();
   cal::gate_samples out{.layers = c.layers, .kv_heads = c.kv_heads, .samples = o.samples, .d = {}};
-  const std::string cache = "split:sinks=" + std::to_string(o.sinks) + ":window=" + std::to_string(o.window);
   progress_line line("calibrate: one head at a time");
-  for (std::uint32_t i = 0; i < o.samples; ++i) {
-    const gate_text text = make_gate_text(*m.tok, haystack, o.length, o.seed + i);
-    const backend_options options{.kv = cache, .threads = o.threads, .max_rows = chunk_rows, .sequences = 1, .max_tokens = static_cast<std::uint32_t>(text.tokens.size())};
-    std::vector<std::uint8_t> whole(heads, 1);
-    const auto pass = [&] {
-      backend_options these = options;
-      these.whole_heads = whole;
-      return hidden_of(*isa.make(*m.weights, these), text);
-    };
-    const std::vector<float> full = pass();
-    std::vector<float> differences(full.size() * heads);
-    for (std::uint32_t h = 0; h < heads; ++h) {
-      whole[h] = 0;
-      const std::vector<float> without = pass();
-      whole[h] = 1;
-      for (std::size_t k = 0; k < full.size(); ++k) differences[h * full.size() + k] = full[k] - without[k];
-      line.at(static_cast<double>(i) * heads + h + 1, static_cast<double>(o.samples) * heads);
-    }
-    out.d.resize(out.d.size() + std::size_t{heads} * heads);
-    cal::gate_gram(differences.data(), heads, static_cast<std::uint32_t>(full.size() / c.width), c.width, out.d.data() + std::size_t{i} * heads * heads);
+  double done = 0;
+  for (const gate_text& text : texts) {
+    const std::vector<double> d = head_passes(isa, m, o, text).around(std::vector<std::uint8_t>(heads, 1), [&] { line.at(++done, static_cast<double>(o.samples) * heads); });
+    for (std::uint32_t h = 0; h < heads; ++h) out.d.insert(out.d.end(), d.begin() + h * (heads + std::ptrdiff_t{1}), d.begin() + h * (heads + std::ptrdiff_t{1}) + heads);  // r is 0
   }
   line.clear();
   return out;
+}
+
+struct learned_gates {
+  std::vector<double> gates;
+  cal::trained_gates trained;
+  double least = 0;   ///< what the best gates reach
+};
+learned_gates learn(const cal::gate_objective& objective, const calibrate_options& o) {
+  cal::adamw<double> optimizer(objective.heads(), {.weight_decay = 0});
+  const cal::rate_schedule<cal::profile::linear> rates{.peak = 0.02, .steps = o.steps};
+  learned_gates out;
+  require(cal::train_gates(objective, optimizer, rates, {.steps = o.steps, .seed = o.seed}, out.trained));
+  std::vector<double> best;
+  static_cast<void>(cal::solve_gates(objective, best));
+  out.gates = out.trained.gates, out.least = objective.value(std::span<const double>(best));
+  return out;
+}
+
+/// Gates for keeping a share of all heads: first from the passes around all, then from passes around the heads kept so far. The ones whose heads
+/// leave the hidden state nearest to the full cache's are returned, and how far off each round was.
+head_scores::budget learn_budget(const instruction_set& isa, const loaded_model& m, const calibrate_options& o, const std::vector<gate_text>& texts, const cal::gate_samples& whole, double keep,
+                                 std::vector<double>& off) {
+  const auto heads = static_cast<std::uint32_t>(whole.heads());
+  head_scores::budget best{.keep = keep, .gates = {}};
+  double least = std::numeric_limits<double>::infinity();
+  std::vector<std::uint8_t> kept;
+  const auto choose = [&](cal::gate_objective& objective) {
+    cal::set_budget(objective, keep * heads);
+    const std::vector<double> gates = learn(objective, o).gates;
+    require(cal::select_by_sparsity(gates, 1 - keep, kept));
+    return gates;
+  };
+  const auto score = [&](double distance, const std::vector<double>& gates) {
+    off.push_back(distance);
+    if (distance < least) least = distance, best.gates = gates;
+  };
+  cal::gate_objective first(heads, {.lambda = o.lambda});
+  for (std::uint32_t i = 0; i < whole.samples; ++i) require(first.add(whole.sample(i)));
+  std::vector<double> gates = choose(first);
+  progress_line line("calibrate: " + fixed(100 * keep, 1) + " % of the heads");
+  std::vector<head_passes> passes;
+  for (const gate_text& text : texts) passes.emplace_back(isa, m, o, text);
+  double done = 0;
+  for (std::uint32_t round = 0; round < o.rounds; ++round) {
+    cal::gate_objective objective(heads, {.lambda = o.lambda}, kept);
+    for (const head_passes& p : passes) require(objective.add(p.around(kept, [&] { line.at(++done, static_cast<double>(texts.size()) * heads * o.rounds); })));
+    score(objective.mean().back(), gates);
+    gates = choose(objective);
+  }
+  double distance = 0;
+  for (const head_passes& p : passes) distance += p.distance(kept) / static_cast<double>(passes.size());
+  score(distance, gates);
+  line.clear();
+  return best;
 }
 
 /// What an earlier run recorded. fails: bad_input naming --from.
@@ -168,12 +258,12 @@ int calibrate(const calibrate_options& given) {
   const std::vector<token> haystack = encode_text(*m.tok, text, "--file", false);
   if (haystack.empty()) throw bad_input("--file has no tokens, allowed at least one");
   if (o.length > m.config().context) throw bad_input("--length is " + std::to_string(o.length) + ", allowed at most the model's " + std::to_string(m.config().context));
-  static_cast<void>(make_gate_text(*m.tok, haystack, o.length, o.seed));  // refused before the long part
+  std::vector<gate_text> texts;
+  for (std::uint32_t i = 0; i < o.samples; ++i) texts.push_back(make_gate_text(*m.tok, haystack, o.length, o.seed + i));
 
   const double start = now();
   const cal::repeat_scores repeats = look_back(isa, m, o);
-  const cal::gate_samples samples = o.from.empty() ? leave_one_out(isa, m, o, haystack) : recorded(o.from, m.config());
-  const double passes = now() - start;
+  const cal::gate_samples samples = o.from.empty() ? leave_one_out(isa, m, o, texts) : recorded(o.from, m.config());
   if (!o.record.empty()) {
     std::vector<std::byte> bytes;
     require(cal::gate_file::write(samples, bytes));
@@ -184,26 +274,26 @@ int calibrate(const calibrate_options& given) {
   const auto heads = static_cast<std::uint32_t>(samples.heads());
   cal::gate_objective objective(heads, {.lambda = o.lambda});
   for (std::uint32_t i = 0; i < samples.samples; ++i) require(objective.add(samples.sample(i)));
-  cal::adamw<double> optimizer(heads, {.weight_decay = 0});
-  const cal::rate_schedule<cal::profile::linear> rates{.peak = 0.02, .steps = o.steps};
-  cal::trained_gates trained;
-  require(cal::train_gates(objective, optimizer, rates, {.steps = o.steps, .seed = o.seed}, trained));
-  std::vector<double> best;
-  static_cast<void>(cal::solve_gates(objective, best));
+  const learned_gates general = learn(objective, o);
+  std::vector<head_scores::budget> budgets;
+  std::vector<std::vector<double>> off(o.keeps.size());
+  for (std::size_t k = 0; k < o.keeps.size(); ++k) budgets.push_back(learn_budget(isa, m, o, texts, samples, o.keeps[k], off[k]));
+  const double passes = now() - start;
 
-  head_scores scores{.gates = trained.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}};
+  head_scores scores{.gates = general.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}, .budgets = std::move(budgets)};
   scores.how = "quire-lm calibrate: " + std::to_string(o.probes) + " probes of " + std::to_string(o.repeats) + " x " + std::to_string(o.period) + " random tokens; " +
                std::to_string(samples.samples) + " passkey texts of " + std::to_string(o.length) + " tokens, sinks " + std::to_string(o.sinks) + ", window " + std::to_string(o.window) +
-               ", lambda " + fixed(o.lambda, 3) + ", AdamW 0.02 with linear decay, " + std::to_string(o.steps) + " steps; seed " + std::to_string(o.seed);
+               ", lambda " + fixed(o.lambda, 3) + ", AdamW 0.02 with linear decay, " + std::to_string(o.steps) + " steps; " +
+               (o.keeps.empty() ? "" : "budgets in " + std::to_string(o.rounds) + " rounds around the heads kept; ") + "seed " + std::to_string(o.seed);
   write_head_scores(file, scores, m.config());
   file.close();
   if (!file) throw bad_input("--output is " + quire_lm::quoted(o.output) + ", which can't be written: " + std::strerror(errno));
 
   const auto above = [&](double x) { return std::count_if(scores.gates.begin(), scores.gates.end(), [&](double g) { return g > x; }); };
-  const double reached = trained.objective.back(), least = objective.value(std::span<const double>(best));
+  const double reached = general.trained.objective.back(), least = general.least;
   if (o.as_json) {
     std::printf("%s\n", json{{"output", o.output}, {"heads", heads}, {"seconds", passes}, {"gates_above_half", above(0.5)}, {"objective", reached}, {"objective_least", least},
-                             {"objective_start", trained.objective.front()}, {"isa", isa.name}, {"threads", o.threads}}.dump(2).c_str());
+                             {"objective_start", general.trained.objective.front()}, {"keep", o.keeps}, {"off", off}, {"isa", isa.name}, {"threads", o.threads}}.dump(2).c_str());
     return 0;
   }
   table shown({"layer", "kv head", "gate", "induction", "echo"});
@@ -215,6 +305,11 @@ int calibrate(const calibrate_options& given) {
     shown.row({std::to_string(h / m.config().kv_heads), std::to_string(h % m.config().kv_heads), fixed(scores.gates[h], 3), fixed(scores.induction[h], 3), fixed(scores.echo[h], 3)});
   }
   shown.print(stdout);
+  for (std::size_t k = 0; k < off.size(); ++k) {
+    std::string rounds;
+    for (const double x : off[k]) rounds += (rounds.empty() ? "" : ", ") + fixed(x, 4);
+    std::printf("%s of the heads whole: the last hidden state is off by a mean square of %s\n", fixed(o.keeps[k], 3).c_str(), rounds.c_str());
+  }
   std::printf("the %u heads with the highest induction scores of %u; %td gates above 0.5; gate objective %.5f after %u steps, %.5f at best; passes took %.0f s\nwritten to %s\n",
               std::min(heads, 16u), heads, above(0.5), reached, o.steps, least, passes, o.output.c_str());
   return 0;

@@ -78,6 +78,8 @@ struct calibrate_options : common_options {
   std::uint32_t sinks = 64, window = 256;     ///< of a streaming head
   std::uint32_t steps = 500;
   double lambda = 0.5;
+  std::vector<double> keeps;                  ///< shares of heads to learn gates for besides
+  std::uint32_t rounds = 2;                   ///< passes around the heads kept so far, for each of them
   std::uint64_t seed = 0;
 };
 

@@ -43,45 +43,54 @@ struct gate_options {
   gate_scale scale = gate_scale::trace;
 };
 
-/// loss(α) = (1 − α)ᵀ D (1 − α) + λ · mean |α|, one D for each calibration sample, α ∈ [0, 1] a gate a head.
-/// The model's hidden state moves by Σ_h (1 − α_h) d_h here. That is exact where every gate is 1 and where one gate is 0 and
-/// the others are 1, which is what the passes measured; for a gate between its ends it is the secant, and for several gates it
-/// leaves out how one head's streaming changes what another's does. The gradient is exact for this loss, not for the network.
+/// loss(α) = ‖r + Σ_h (s_h − α_h) d_h‖² + λ · mean |α|, one D for each calibration sample, α ∈ [0, 1] a gate a head: how far the
+/// hidden state is from the full cache's, where the passes were taken around the anchor s: d_h is what the state moves by when gate h
+/// goes from 0 to 1 and the others stay at s, r the full cache's state minus the anchor's.
+/// Without an anchor all heads are whole (s = 1, r = 0), as in the paper, and D is [heads][heads]; with one, r is the last row and column.
+/// That is exact at s and where one gate differs from it, which is what the passes measured; for a gate between its ends it is the
+/// secant, and for several gates it leaves out how one head's streaming changes what another's does. So few gates are learned best around an
+/// anchor of few. The gradient is exact for this loss, not for the network.
 /// throws: std::bad_alloc (constructor, add); one thread at a time for `add`, any for the rest
 /// from: DuoAttention (arXiv:2410.10819), which back-propagates through the network instead; test: tests/calibrate/gates.cpp
 class gate_objective {
  public:
-  explicit gate_objective(std::uint32_t heads, gate_options options = {})
-      : heads_(heads), options_(options), mean_(std::size_t{heads} * heads, 0.0) {}
+  /// `anchor`: none, or [heads] of 0 and 1.
+  explicit gate_objective(std::uint32_t heads, gate_options options = {}, std::span<const std::uint8_t> anchor = {})
+      : heads_(heads), width_(heads + (anchor.empty() ? 0 : 1)), options_(options), anchor_(heads, 1.0), mean_(std::size_t{width_} * width_, 0.0) {
+    for (std::size_t h = 0; h < anchor.size() && h < heads; ++h) anchor_[h] = anchor[h] != 0 ? 1 : 0;
+  }
 
-  /// One sample's D [heads][heads], symmetric, as `gate_gram` makes it. fails: out_of_range ("D (how many)"), not_finite
+  /// One sample's D [width][width], symmetric, as `gate_gram` makes it. fails: out_of_range ("D (how many)"), not_finite
   /// and corrupt (`value` is the element: not symmetric, or larger than the geometric mean of its diagonal elements).
   status add(std::span<const double> d) {
     const auto want = static_cast<std::int64_t>(mean_.size());
     if (d.size() != mean_.size()) return {errc::out_of_range, "D (how many elements)", static_cast<std::int64_t>(d.size()), want, want};
     for (std::size_t e = 0; e < d.size(); ++e)
       if (!std::isfinite(d[e])) return {errc::not_finite, "element of D", static_cast<std::int64_t>(e)};
-    for (std::size_t i = 0; i < heads_; ++i)
+    for (std::size_t i = 0; i < width_; ++i)
       for (std::size_t j = 0; j <= i; ++j) {
-        const double bound = std::sqrt(std::max(0.0, d[i * heads_ + i])) * std::sqrt(std::max(0.0, d[j * heads_ + j]));
-        const double x = d[i * heads_ + j], y = d[j * heads_ + i];
+        const double bound = std::sqrt(std::max(0.0, d[i * width_ + i])) * std::sqrt(std::max(0.0, d[j * width_ + j]));
+        const double x = d[i * width_ + j], y = d[j * width_ + i];
         if (!(std::fabs(x - y) <= 1e-6 * bound) || !(std::fabs(x) <= bound * (1 + 1e-6)))
           return {errc::corrupt, "element of D (symmetric, at most the root of its diagonal elements' product)",
-                  static_cast<std::int64_t>(i * heads_ + j)};
+                  static_cast<std::int64_t>(i * width_ + j)};
       }
     samples_.insert(samples_.end(), d.begin(), d.end());
     const auto n = static_cast<double>(++count_);
     double trace = 0;
     for (std::size_t e = 0; e < mean_.size(); ++e) mean_[e] += (d[e] - mean_[e]) / n;
-    for (std::size_t h = 0; h < heads_; ++h) trace += mean_[h * (heads_ + std::size_t{1})];
+    for (std::size_t h = 0; h < heads_; ++h) trace += mean_[h * (width_ + std::size_t{1})];
     unit_ = options_.scale == gate_scale::trace && trace > 0 ? 1 / trace : 1;
     return {};
   }
+  void set_lambda(double lambda) noexcept { options_.lambda = lambda; }
 
   std::uint32_t heads() const noexcept { return heads_; }
+  std::uint32_t width() const noexcept { return width_; }               ///< of D: one more than heads around an anchor
   std::uint32_t samples() const noexcept { return count_; }
   const gate_options& options() const noexcept { return options_; }
   double unit() const noexcept { return unit_; }                        ///< what D is multiplied by
+  double anchor(std::size_t head) const noexcept { return anchor_[head]; }
   std::span<const double> mean() const noexcept { return mean_; }       ///< mean D over samples, before `unit`
   std::span<const double> sample(std::uint32_t s) const noexcept { return {samples_.data() + s * mean_.size(), mean_.size()}; }
 
@@ -95,30 +104,31 @@ class gate_objective {
   template <class T>
   void gradient(std::uint32_t s, std::span<const T> alpha, std::span<T> out) const noexcept {
     const double* d = sample(s).data();
-    for (std::size_t i = 0; i < heads_; ++i, d += heads_) {
-      double sum = 0;
-      for (std::size_t j = 0; j < heads_; ++j) sum += d[j] * (1 - static_cast<double>(alpha[j]));
-      out[i] = static_cast<T>(-2 * unit_ * sum + options_.lambda / heads_);
-    }
+    for (std::size_t i = 0; i < heads_; ++i, d += width_) out[i] = static_cast<T>(-2 * unit_ * against(d, alpha) + options_.lambda / heads_);
   }
 
  private:
+  /// What is still missing, as far as a row of D sees it.
+  template <class T>
+  double against(const double* row, std::span<const T> alpha) const noexcept {
+    double sum = width_ > heads_ ? row[heads_] : 0.0;
+    for (std::size_t j = 0; j < heads_; ++j) sum += row[j] * (anchor_[j] - static_cast<double>(alpha[j]));
+    return sum;
+  }
   template <class T>
   double loss(std::span<const double> d, std::span<const T> alpha) const noexcept {
-    double square = 0, size = 0;
+    double square = width_ > heads_ ? against(d.data() + std::size_t{heads_} * width_, alpha) : 0.0, size = 0;
     for (std::size_t i = 0; i < heads_; ++i) {
-      double sum = 0;
-      for (std::size_t j = 0; j < heads_; ++j) sum += d[i * heads_ + j] * (1 - static_cast<double>(alpha[j]));
-      square += sum * (1 - static_cast<double>(alpha[i]));
+      square += against(d.data() + i * width_, alpha) * (anchor_[i] - static_cast<double>(alpha[i]));
       size += std::fabs(static_cast<double>(alpha[i]));
     }
     return unit_ * square + options_.lambda * size / heads_;
   }
 
-  std::uint32_t heads_, count_ = 0;
+  std::uint32_t heads_, width_, count_ = 0;
   gate_options options_;
   double unit_ = 1;
-  std::vector<double> mean_, samples_;
+  std::vector<double> anchor_, mean_, samples_;
 };
 
 struct gate_training {
@@ -171,28 +181,45 @@ template <Optimizer O, Schedule S>
 }
 
 /// The gates that minimise the loss over all samples: a convex quadratic in a box, by coordinate descent until no gate
-/// moves by more than `tolerance`. What training is measured against. Returns the sweeps it took; starts from gates of 1.
+/// moves by more than `tolerance`. What training is measured against. Returns the sweeps it took; starts from the anchor.
 [[nodiscard]] inline std::uint32_t solve_gates(const gate_objective& objective, std::vector<double>& gates, double tolerance = 1e-12,
                                                std::uint32_t most_sweeps = 100000) {
-  const std::size_t n = objective.heads();
+  const std::size_t n = objective.heads(), width = objective.width();
   const double push = n == 0 ? 0.0 : objective.options().lambda / (2 * static_cast<double>(n));
-  std::vector<double> open(n, 0.0);  // 1 − α
+  std::vector<double> open(width, 0.0);  // s − α, and 1 for r
+  if (width > n) open[n] = 1;
   const double* d = objective.mean().data();
   std::uint32_t sweep = 0;
   for (double moved = 1; moved > tolerance && sweep < most_sweeps; ++sweep) {
     moved = 0;
     for (std::size_t i = 0; i < n; ++i) {
       double others = 0;
-      for (std::size_t j = 0; j < n; ++j) others += j == i ? 0.0 : d[i * n + j] * open[j];
-      const double want = push - objective.unit() * others, own = objective.unit() * d[i * n + i];
-      const double next = own > 0 ? std::clamp(want / own, 0.0, 1.0) : want > 0 ? 1.0 : 0.0;
+      for (std::size_t j = 0; j < width; ++j) others += j == i ? 0.0 : d[i * width + j] * open[j];
+      const double want = push - objective.unit() * others, own = objective.unit() * d[i * width + i], most = objective.anchor(i), least = most - 1;
+      const double next = own > 0 ? std::clamp(want / own, least, most) : want > 0 ? most : least;
       moved = std::max(moved, std::fabs(next - open[i]));
       open[i] = next;
     }
   }
   gates.resize(n);
-  for (std::size_t i = 0; i < n; ++i) gates[i] = 1 - open[i];
+  for (std::size_t i = 0; i < n; ++i) gates[i] = objective.anchor(i) - open[i];
   return sweep;
+}
+
+/// Sets the objective's λ so that the best gates sum to `keep` heads, within a thousandth of a head where their sum is no step. Then the largest
+/// `keep` gates are told apart; a λ that leaves more gates at 1 leaves them tied.
+/// precondition: 0 < keep < heads, at least one sample. cost: some forty solutions
+inline void set_budget(gate_objective& objective, double keep) {
+  double low = 1e-9, high = 1e9;  // in a loss of unit trace every head is whole at one end, none at the other
+  std::vector<double> gates;
+  for (int i = 0; i < 60; ++i) {
+    const double lambda = std::sqrt(low * high);
+    objective.set_lambda(lambda);
+    static_cast<void>(solve_gates(objective, gates, 1e-6, 2000));
+    const double sum = std::accumulate(gates.begin(), gates.end(), 0.0);
+    if (std::fabs(sum - keep) < 1e-3) return;
+    (sum > keep ? low : high) = lambda;
+  }
 }
 
 }  // namespace quire::inline v0::calibrate
