@@ -7,6 +7,7 @@
 #include "quire/attention/cuda/append.cuh"
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
 #include "weights.hpp"
 

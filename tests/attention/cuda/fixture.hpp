@@ -11,6 +11,7 @@
 #include "quire/attention/cpu/append.hpp"
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
 #include "quire/attention/plan/build.hpp"
 #include "quire/attention/reference.hpp"
@@ -30,6 +31,9 @@ template <int Bits>
 using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row>, kv::integer<Bits, kv::group::row>>;
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
+
+template <int Bits>
+using repaired = kv::codec_pair<kv::gear<kv::integer<Bits, kv::group::row>, 2, 2>>;
 
 using fixture::token_rows;
 

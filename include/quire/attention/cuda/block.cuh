@@ -58,6 +58,7 @@ struct fold_shape {
   static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
   static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
+  static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
 
   static constexpr std::uint32_t dim = Dim, rows = Rows;
   static constexpr bool on_cores = Rows < 8;
@@ -125,6 +126,8 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
     alignas(16) std::uint32_t raw_queries[shape::template query_words<typename shape::raw_pair>];   ///< [step][row block][row][t][2 or 4]
     alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
     alignas(16) std::uint32_t weights[shape::weight_words];
+    alignas(16) std::uint32_t repair_queries[shape::repaired_keys && !shape::on_cores ? shape::key_steps * shape::row_blocks * shape::row_lanes * 2 : 4];   ///< f16 and not scaled, as weights below
+    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::weight_words : 4];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
     float query_sum[Rows];

@@ -37,8 +37,18 @@ enum class scaling { none, tile, rows, columns };
 ///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
 ///   scale(tile, g), minimum(tile, g)        g: the row or the column
 ///   scaled                 what a scale (and a minimum, unless by tile) belongs to
-template <class Codec, std::uint32_t Rows, std::uint32_t Columns>
+/// `MoreBytes` behind the base's parameters are staged with them. A codec that adds to what another keeps (operand_gear.cuh) also gives
+///   repaired               true
+///   project, repair        its part of the product, from coefficients in the base's order that are rounded to f16 but not scaled
+template <class Codec, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes = 0>
 struct operand;
+
+template <class Operand>
+inline constexpr bool is_repaired = requires { requires Operand::repaired; };
+/// How repairs multiply.
+struct repair_products {
+  static constexpr bool f16_products = true;
+};
 
 /// Numbers of X in shared memory are padded so that the lanes of a quarter warp meet different banks.
 inline constexpr std::uint32_t stride_padding = 8;
@@ -73,10 +83,10 @@ struct staged_words {
 };
 
 /// 16-bit floats: words are the fragments.
-template <class Number, std::uint32_t Rows, std::uint32_t Columns>
+template <class Number, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes>
   requires(sizeof(Number) == 2)
-struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 0> {
-  using words = staged_words<Rows, Columns, 2, 0>;
+struct operand<kv::raw<Number>, Rows, Columns, MoreBytes> : staged_words<Rows, Columns, 2, MoreBytes> {
+  using words = staged_words<Rows, Columns, 2, MoreBytes>;
   static constexpr scaling scaled = scaling::none;
   static constexpr bool f16_products = std::is_same_v<Number, f16>;
 
@@ -119,6 +129,31 @@ template <class Operand>
 __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
   if constexpr (Operand::f16_products) device::mma_f16(c, a, b);
   else device::mma_bf16(c, a, b);
+}
+/// Coefficients as a block keeps them in shared memory: of tensor cores two packed words, [step][row block][lane][2]; on CUDA cores four
+/// f32, [step][row][t][4].
+template <class Block, class Operand>
+__device__ inline void put_pair(std::uint32_t* coefficients, std::uint32_t pair, float low, float high) noexcept {
+  if constexpr (Block::on_cores) reinterpret_cast<float2*>(coefficients)[pair] = {low, high};
+  else coefficients[pair] = pack<Operand>(low, high);
+}
+/// y += x·X over the rows of one step for all query rows of a block; on CUDA cores a lane's quarter of them.
+template <class Block, class Operand>
+__device__ inline void multiply_step(const std::uint32_t* coefficients, std::uint32_t step, const std::uint32_t (&a)[4], float (&y)[Block::row_blocks][Block::fragment_floats], lane_place l) noexcept {
+  if constexpr (Block::on_cores) {
+#pragma unroll
+    for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
+      const float4 x = reinterpret_cast<const float4*>(coefficients)[(step * Block::lane_rows + j) * 4 + l.t];
+      y[0][j] = dot<Operand>(a[0], a[2], x, y[0][j]), y[0][Block::lane_rows + j] = dot<Operand>(a[1], a[3], x, y[0][Block::lane_rows + j]);
+    }
+  } else {
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+      const std::uint64_t w = reinterpret_cast<const std::uint64_t*>(coefficients)[(step * Block::row_blocks + b) * warp_threads + l.g * 4 + l.t];
+      const std::uint32_t x[2] = {static_cast<std::uint32_t>(w), static_cast<std::uint32_t>(w >> 32)};
+      multiply<Operand>(y[b], a, x);
+    }
+  }
 }
 
 }  // namespace quire::inline v0::attention::cuda

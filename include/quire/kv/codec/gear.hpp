@@ -32,6 +32,12 @@ struct gear {
   QUIRE_HD constexpr std::size_t indices_at(tile_shape s) const noexcept { return deltas_at(s) + std::size_t{s.rows} * Outliers * sizeof(f16); }
   QUIRE_HD constexpr std::size_t tile_bytes(tile_shape s) const noexcept { return indices_at(s) + std::size_t{s.rows} * Outliers; }
 
+  /// As factors and differences are stored.
+  QUIRE_HD static f16 saturated(float x) noexcept {
+    constexpr float most = 65504.0f;
+    return f16::from(x > most ? most : x < -most ? -most : x);
+  }
+
   void encode(const codec_context& at, tile_shape s, const float* x, std::byte* out) const noexcept {
     float work[max_head_dim * tile_tokens], kept[max_head_dim * tile_tokens];
     const std::uint32_t n = s.elements();
@@ -81,10 +87,6 @@ struct gear {
  private:
   static constexpr format_text text = format_text{}.add("gear-r").add(Rank).add("-s").add(Outliers).add(".1+").add(Base::format());
 
-  QUIRE_HD static f16 saturated(float x) noexcept {
-    constexpr float most = 65504.0f;
-    return f16::from(x > most ? most : x < -most ? -most : x);
-  }
   /// Columns of a row's largest and smallest elements; in `work` they become the mean of the others.
   static void take_outliers(const float* x, std::uint32_t n, float* work, std::uint8_t* index) noexcept {
     std::uint64_t taken[max_head_dim / 64 + 1] = {};
