@@ -154,6 +154,7 @@ MUTANTS = [
     ("cores", _OPERAND, "{__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)}", "{__uint_as_float(word & 0xffff0000u), __uint_as_float(word << 16)}", "halves of a word swapped"),
     ("cores", _STATES, "    if (!Block::speaks(me_.at)) return;\n", "", "four lanes write one state"),
     ("cores", _QUERIES, "if constexpr (Block::on_cores || (keys::scaled == scaling::rows && !Repairs)) {", "if constexpr (keys::scaled == scaling::rows && !Repairs) {", "coefficients are packed that are read as f32"),
+    ("operands", _OPERAND, "f(step, a), f(step, rest);", "f(step, a);", "an f32 loses what one bf16 does not hold"),
     # Factors and outliers.
     ("repairs", _GEAR, "<< i / Outliers * 16;", "<< i % Outliers * 16;", "an outlier counts for its row's neighbour"),
     ("repairs", _GEAR, "right |= in == 1 ? delta : 0u;", "right |= in == 0 ? delta : 0u;", "outliers of even columns count twice, others never"),

@@ -242,6 +242,8 @@ using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, 
 using repaired = kv::codec_pair<kv::gear<kv::integer<2, kv::group::row>, 2, 2>>;
 template <class Pair, std::uint32_t Dim, std::uint32_t Rows>
 using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 5>;
+template <std::uint32_t Dim, std::uint32_t Rows>
+using f32_block = cuda::fold_block<kv::paged<kv::raw_f32, kv::raw_f32>, float, Dim, Rows, 5>;
 
 }  // namespace
 
@@ -253,6 +255,7 @@ TEST_CASE("cuda fold: one tile, masks at every edge, logits changed in every way
   check<block_of<per_channel, 32, 16>>();
   check<block_of<rotated, 64, 8>>();
   check<block_of<repaired, 64, 16>>();
+  check<f32_block<32, 8>>();
 }
 
 TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
@@ -263,4 +266,5 @@ TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
   check<block_of<per_channel, 32, 2>>();
   check<block_of<rotated, 64, 2>>();
   check<block_of<repaired, 64, 1>>();
+  check<f32_block<48, 2>>();
 }

@@ -82,11 +82,11 @@ struct staged_words {
   }
 };
 
-/// 16-bit floats: words are the fragments.
+/// Floats. Words of 16-bit ones are the fragments; an f32 is the sum of two bf16 within 2^-18 of it, and `f` sees each step twice.
+/// Coefficients of f32 are rounded as those of bf16 are, but for CUDA cores.
 template <class Number, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes>
-  requires(sizeof(Number) == 2)
-struct operand<kv::raw<Number>, Rows, Columns, MoreBytes> : staged_words<Rows, Columns, 2, MoreBytes> {
-  using words = staged_words<Rows, Columns, 2, MoreBytes>;
+struct operand<kv::raw<Number>, Rows, Columns, MoreBytes> : staged_words<Rows, Columns, kv::raw<Number>::pack, MoreBytes> {
+  using words = staged_words<Rows, Columns, kv::raw<Number>::pack, MoreBytes>;
   static constexpr scaling scaled = scaling::none;
   static constexpr bool f16_products = std::is_same_v<Number, f16>;
 
@@ -96,10 +96,28 @@ struct operand<kv::raw<Number>, Rows, Columns, MoreBytes> : staged_words<Rows, C
   __device__ static void for_each_step(const std::byte* staged, std::uint32_t column, lane_place l, F&& f) noexcept {
 #pragma unroll
     for (std::uint32_t step = 0; step < words::steps; ++step) {
-      const std::uint64_t low = words::two_columns(staged, 2 * step, column, l), high = words::two_columns(staged, 2 * step + 1, column, l);
-      const std::uint32_t a[4] = {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)};
-      f(step, a);
+      if constexpr (sizeof(Number) == 2) {
+        const std::uint64_t low = words::two_columns(staged, 2 * step, column, l), high = words::two_columns(staged, 2 * step + 1, column, l);
+        const std::uint32_t a[4] = {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)};
+        f(step, a);
+      } else {
+        std::uint32_t a[4], rest[4];
+#pragma unroll
+        for (std::uint32_t half = 0; half < 2; ++half) {
+          const auto* from = reinterpret_cast<const float*>(staged) + 2 * pair_of({step, l.t, half}) * words::stride + column + 2 * l.g;
+          const float2 first = *reinterpret_cast<const float2*>(from), second = *reinterpret_cast<const float2*>(from + words::stride);
+          a[2 * half] = device::pack_bf16(first.x, second.x), a[2 * half + 1] = device::pack_bf16(first.y, second.y);
+          rest[2 * half] = rest_of(a[2 * half], first.x, second.x), rest[2 * half + 1] = rest_of(a[2 * half + 1], first.y, second.y);
+        }
+        f(step, a), f(step, rest);
+      }
     }
+  }
+
+ private:
+  /// What two bf16 leave of two f32.
+  __device__ static std::uint32_t rest_of(std::uint32_t word, float low, float high) noexcept {
+    return device::pack_bf16(low - __uint_as_float(word << 16), high - __uint_as_float(word & 0xffff0000u));
   }
 };
 
