@@ -8,7 +8,7 @@ _FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8 = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh"
-_GEAR, _ENCODE_GEAR = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh"
+_GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
 
 MUTANTS = [
     # Barriers.
@@ -169,4 +169,10 @@ MUTANTS = [
     ("factors", _ENCODE_GEAR, "x(r, c) = x.beside[i] - (backbone + deltas[i].to_float());", "x(r, c) = x.beside[i] - backbone;", "factors are fitted to what outliers keep already"),
     ("factors", _ENCODE_GEAR, "const float by = i < Rank * s.rows ? 1.0f : scale;", "const float by = 1.0f;", "factors stay scaled"),
     ("factors", _ENCODE_GEAR, "if (with < without * (1 - 0x1p-10f)) return;", "if (with > without) return;", "factors that help are thrown away"),
+    # What dropped tokens leave.
+    ("settle", _SETTLE, "if ((tile + 1) * tile_tokens > s.first + s.count) break;", "if ((tile + 1) * tile_tokens >= s.first + s.count) break;", "what the next tile no longer sees is never summed"),
+    ("settle", _SETTLE, "for (std::uint32_t t = sinks + dropped; t < sinks + then; ++t) {", "for (std::uint32_t t = dropped; t < then; ++t) {", "sinks are summed, which are read as well"),
+    ("settle", _SETTLE, "rotate_rows(x, 1, dim, me);\n      __syncthreads();", "rotate_rows(x, 1, dim, me);", "sums are taken while they turn"),
+    ("settle", _SETTLE, "static_cast<float>(dropped * tile_tokens)", "static_cast<float>(dropped)", "a sum for a mean"),
+    ("settle", _SHARE, "c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head)", "c_.mean_tiles[item.span], 0, item.head)", "queries of all tiles read the first one's mean"),
 ]

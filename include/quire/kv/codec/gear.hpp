@@ -72,6 +72,17 @@ struct gear {
         for (std::uint32_t i = 0; i < Rank * (s.rows + s.columns); ++i) p[i] = {};
     }
   }
+  /// Element (r, c) of a tile.
+  QUIRE_HD static float element(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept {
+    constexpr gear codec{};
+    const auto *p = reinterpret_cast<const f16*>(tile + codec.factors_at(s)), *delta = reinterpret_cast<const f16*>(tile + codec.deltas_at(s));
+    const auto* index = reinterpret_cast<const std::uint8_t*>(tile + codec.indices_at(s));
+    float x = Base::element(s, tile, r, c);
+    for (std::uint32_t k = r * Outliers; k < (r + 1) * Outliers; ++k)
+      if (index[k] == c) x += delta[k].to_float();
+    for (std::uint32_t k = 0; k < Rank; ++k) x += p[k * s.rows + r].to_float() * p[Rank * s.rows + k * s.columns + c].to_float();
+    return x;
+  }
   QUIRE_HD void decode(const codec_context& at, tile_shape s, const std::byte* tile, float* x) const noexcept {
     base.decode(at, s, tile, x);
     const auto* delta = reinterpret_cast<const f16*>(tile + deltas_at(s));
