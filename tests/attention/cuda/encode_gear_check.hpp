@@ -82,14 +82,14 @@ void check(kv::side which, std::uint32_t dim, rows what) {
     const auto turned = x;
     kv::hadamard<as_is>{}.encode(at, s, turned.data(), reinterpret_cast<std::byte*>(x.data()));
   }
-  const auto same = [&](std::size_t from, std::size_t to) { return std::equal(want.begin() + static_cast<std::ptrdiff_t>(from), want.begin() + static_cast<std::ptrdiff_t>(to), got.begin() + static_cast<std::ptrdiff_t>(from)); };
+  const auto same = [&](std::size_t from, std::size_t to) { return std::equal(want.data() + from, want.data() + to, got.data() + from); };
   CHECK(same(base.indices_at(s), want.size()));
   if (device_test::emulated) {
     CHECK(same(0, base.factors_at(s)));
     CHECK(same(base.deltas_at(s), want.size()));
   }
   auto bare = got;
-  std::fill(bare.begin() + static_cast<std::ptrdiff_t>(base.factors_at(s)), bare.begin() + static_cast<std::ptrdiff_t>(base.deltas_at(s)), std::byte{0});
+  std::fill(bare.data() + base.factors_at(s), bare.data() + base.deltas_at(s), std::byte{0});
   std::vector<float> theirs(x.size()), mine(x.size()), without(x.size());
   codec.decode(at, s, want.data(), theirs.data()), codec.decode(at, s, got.data(), mine.data()), codec.decode(at, s, bare.data(), without.data());
   CHECK(distance(x, mine) <= distance(x, without));

@@ -118,10 +118,12 @@ void check_product() {
     for (std::uint32_t c = 0; c < Columns; ++c) {
       double want = 0, spread = 0, size = 0;
       for (std::uint32_t r = 0; r < Rows; ++r) {
-        const double a = static_cast<double>(coefficients[q * Rows + r]), e = static_cast<double>(decoded[r * Columns + c]), d = static_cast<double>(scaled[r * Columns + c]), low = minimum_of<Codec>(s, tile.data(), r, c);
+        const double a = static_cast<double>(coefficients[q * Rows + r]), e = static_cast<double>(decoded[r * Columns + c]), d = static_cast<double>(scaled[r * Columns + c]);
+        const double low = minimum_of<Codec>(s, tile.data(), r, c);
         want += a * e, spread += std::fabs(a * (d - low)), size += std::fabs(a) * (std::fabs(e) + std::fabs(d) + std::fabs(low));
       }
-      const double bound = (operand::scaled == cuda::scaling::rows ? 0x1p-8 * spread : 0.0) + (std::is_same_v<Codec, kv::raw<float>> ? 0x1p-18 : 0x1p-21) * size;
+      constexpr double rest = std::is_same_v<Codec, kv::raw<float>> ? 0x1p-18 : 0x1p-21;
+      const double bound = (operand::scaled == cuda::scaling::rows ? 0x1p-8 * spread : 0.0) + rest * size;
       most = std::max(most, std::fabs(want - static_cast<double>(got[q * Columns + c])) / bound);
     }
   CAPTURE(Codec::format(), Rows, Columns);

@@ -2,5 +2,6 @@
 #include "../../gpu_model.cuh"
 
 namespace quire_lm {
-template std::unique_ptr<gpu_model<quire::kv::paged<quire::kv::raw_f32, quire::kv::raw_f32>>> make_gpu_model(const model_weights&, const quire::kv::paged<quire::kv::raw_f32, quire::kv::raw_f32>&, const backend_options&);
+using f32_pages = quire::kv::paged<quire::kv::raw_f32, quire::kv::raw_f32>;
+template std::unique_ptr<gpu_model<f32_pages>> make_gpu_model(const model_weights&, const f32_pages&, const backend_options&);
 }

@@ -51,7 +51,8 @@ class appender {
 
   /// Of shared memory, for sealing.
   static constexpr std::size_t shared_bytes(std::uint32_t head_dim) noexcept {
-    const std::uint32_t keys = sealing_floats<typename L::sealed_pair::key_codec>(kv::shape_of(kv::side::key, head_dim)), values = sealing_floats<typename L::sealed_pair::value_codec>(kv::shape_of(kv::side::value, head_dim));
+    const std::uint32_t keys = sealing_floats<typename L::sealed_pair::key_codec>(kv::shape_of(kv::side::key, head_dim));
+    const std::uint32_t values = sealing_floats<typename L::sealed_pair::value_codec>(kv::shape_of(kv::side::value, head_dim));
     return std::size_t{keys > values ? keys : values} * sizeof(float);
   }
   /// `x`: shared memory.
