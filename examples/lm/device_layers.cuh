@@ -7,7 +7,9 @@
 #include "quire/attention/cuda/append.cuh"
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
+#include "quire/attention/cuda/settle.cuh"
 #include "weights.hpp"
 
 namespace quire_lm {
@@ -18,10 +20,11 @@ struct device_layer {
   const float *attention_norm = nullptr, *ffn_norm = nullptr;
 };
 
-/// Spans that one kernel folds, a stretch of the step's: a plan of each class of layers and `staged` from their first span on.
+/// Spans that one kernel folds, a stretch of the step's: a plan of each class of layers, `staged` and `mean_tiles` from their first span on.
 struct device_part {
   quire::attention::plan_view plan{};
   const std::uint32_t* staged = nullptr;
+  const std::uint32_t* mean_tiles = nullptr;
 };
 
 /// What a layer of a step works on; pointers are the device's, rows begin at multiples of 16 bytes. Spans of few rows come first.
@@ -30,11 +33,13 @@ struct device_step {
   quire::kv::store_view<L> view;
   const quire::attention::query_span* spans = nullptr;
   std::uint32_t span_count = 0;
-  const std::uint32_t* staged = nullptr;     ///< staging, staged, scratch, arrivals: as in attention's layer_call
+  const std::uint32_t* staged = nullptr;     ///< staging, staged, means, mean_tiles, scratch, arrivals: as in attention's layer_call
+  const std::uint32_t* mean_tiles = nullptr;
   device_part decode, chunk;                 ///< of this layer's class; a part without items is not launched
   std::uint32_t rows = 0;
   quire::attention::cuda::rotation rotary{};
   std::byte* staging = nullptr;
+  std::byte* means = nullptr;
   std::byte* scratch = nullptr;
   std::uint32_t* arrivals = nullptr;
   float* x = nullptr;                        ///< [rows][width] hidden states, in place
@@ -85,7 +90,7 @@ class device_layers {
   quire::status fold(const device_part& part, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
     const std::size_t q = std::size_t{c_.q_heads} * Dim, row = q + std::size_t{2} * c_.kv_heads * Dim;
     const typename Kernel::call call{.view = s.view, .shape = shape_of(c_), .layer = l, .plan = part.plan, .q = s.wide, .ldq = row, .out = s.h, .ldo = q,
-                                     .staging = s.staging, .staged = part.staged, .scratch = s.scratch, .arrivals = s.arrivals};
+                                     .staging = s.staging, .staged = part.staged, .means = s.means, .mean_tiles = part.mean_tiles, .scratch = s.scratch, .arrivals = s.arrivals};
     return Kernel::launch(call, on);
   }
 
@@ -98,6 +103,7 @@ class device_layers {
     const ac::append_call<L, float> append{.view = s.view, .layer = l, .spans = s.spans, .span_count = s.span_count, .k = s.wide + q, .v = s.wide + q + kv,
                                            .ldkv = row, .rotary = s.rotary, .staging = s.staging, .staged = s.staged, .not_finite = s.not_finite};
     if (const quire::status r = ac::append(append, on); !r) return r;
+    if (const quire::status r = ac::settle(ac::settle_call<L>{s.view, l, s.spans, s.span_count, s.means, s.mean_tiles}, on); !r) return r;
     const ac::rotate_call<float> rotate{.spans = s.spans, .span_count = s.span_count, .heads = c_.q_heads, .dim = Dim, .x = s.wide, .ld = row, .rotary = s.rotary};
     if (const quire::status r = ac::rotate(rotate, on); !r) return r;
     if (const quire::status r = fold<decode_kernel>(s.decode, l, s, on); !r) return r;

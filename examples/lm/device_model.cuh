@@ -31,6 +31,7 @@ class device_model {
     const quire::attention::plan_view worst = plans_.worst();
     const std::size_t scratch = std::max(layers::decode_kernel::scratch_bytes(worst), layers::chunk_kernel::scratch_bytes(worst));
     const std::size_t staging = (quire::tiles_touched(max_rows) + max_sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
+    const std::size_t means = L::compensates ? staging + std::size_t{max_sequences} * e.kv_heads * layout.raw().piece_bytes(e.head_dim) : 0;
     for (int pass = 0; pass < 2; ++pass) {  // first how large all is
       std::size_t at = 0;
       const auto take = [&]<class T>(T*& to, std::size_t count) {
@@ -39,10 +40,11 @@ class device_model {
       };
       take(step_.x, n * c_.width), take(step_.h, n * widest), take(step_.wide, n * std::max<std::size_t>(qkv, 2 * c_.ffn));
       take(logits_, std::size_t{logit_rows} * c_.vocabulary), take(angles_, angles.size());
-      take(step_.staging, staging), take(step_.scratch, scratch), take(step_.arrivals, plans_.most_items());
+      take(step_.staging, staging), take(step_.means, means), take(step_.scratch, scratch), take(step_.arrivals, plans_.most_items());
       take(step_.not_finite, 2), take(slots_, e.heads());
       if (pass == 0) workspace_ = quire::tier::arena(workspace_bytes_ = at, &memory);
     }
+    workspace_.clear(step_.means, means);
     workspace_.clear(step_.staging, staging);  // columns past a chunk's end are multiplied by zero: keep them finite
     workspace_.clear(reinterpret_cast<std::byte*>(step_.arrivals), plans_.most_items() * sizeof(std::uint32_t));
     require(workspace_.write(reinterpret_cast<std::byte*>(angles_), std::as_bytes(std::span(angles))));
@@ -99,10 +101,10 @@ class device_model {
       require({quire::errc::unsupported_shape, "shared memory of a block on this device", static_cast<std::int64_t>(m.shared_bytes), static_cast<std::int64_t>(layers::shared_bytes()), 1 << 20});
     return {.units = layers::decode_kernel::numbers.blocks * m.processors, .block_rows = {layers::decode_rows, layers::chunk_rows}, .rows = rows, .sequences = sequences, .tokens = tokens};
   }
-  /// Tokens, wanted rows, spans, staged tiles, packed view, plans.
+  /// Tokens, wanted rows, spans, staged tiles and those spans stand in, packed view, plans.
   std::size_t upload_bytes(std::uint32_t sequences, std::uint32_t tokens) const noexcept {
-    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + sizeof(std::uint32_t));
-    return device_upload::room(rows + spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes(), 5);
+    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + 2 * sizeof(std::uint32_t));
+    return device_upload::room(rows + spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes(), 6);
   }
 
   quire::status forward(store_type& store, target to) {
@@ -132,7 +134,7 @@ class device_model {
     step_.view.layout = device_layout_;
     plans_.number();
     step_.spans = upload_.put(plans_.spans()), step_.span_count = static_cast<std::uint32_t>(plans_.spans().size());
-    step_.staged = upload_.put(plans_.staged());
+    step_.staged = upload_.put(plans_.staged()), step_.mean_tiles = upload_.put(plans_.stands());
     const std::int32_t* const tokens = upload_.put(rows_.tokens());
     const std::uint32_t* const wanted = upload_.put(rows_.wanted());
     if (const quire::status s = plans_.make([this](std::size_t n) {
@@ -147,8 +149,8 @@ class device_model {
     const quire::linear::cuda::embed_call<float> embed{.weights = weights_.embedding, .tokens = tokens, .n = step_.rows, .out = step_.x, .stride = c_.width, .outside = step_.not_finite + 1};
     if (const quire::status s = quire::linear::cuda::embed<float>(embed, on); !s) return s;
     for (std::uint32_t l = 0; l < c_.layers; ++l) {
-      step_.decode = {plans_.of(span_part::decode, l), step_.staged};
-      step_.chunk = {plans_.of(span_part::chunk, l), step_.staged + plans_.first(span_part::chunk)};
+      step_.decode = {plans_.of(span_part::decode, l), step_.staged, step_.mean_tiles};
+      step_.chunk = {plans_.of(span_part::chunk, l), step_.staged + plans_.first(span_part::chunk), step_.mean_tiles + plans_.first(span_part::chunk)};
       if (const quire::status s = layers_.layer(weights_.layers[l], l, step_, on); !s) return s;
     }
     if (const quire::status s = fetch(wanted, to, on); !s) return s;

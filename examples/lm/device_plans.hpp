@@ -34,12 +34,14 @@ class device_plans {
       class_.push_back(c);
     }
     for (auto& p : plans_) p.resize(first_layer_.size());
-    ordered_.reserve(limits.sequences), staged_.reserve(limits.sequences);
+    ordered_.reserve(limits.sequences), staged_.reserve(limits.sequences), stands_.reserve(limits.sequences);
   }
 
-  /// Spans in the order in which parts take them, decodes first; `staged` [spans]: raw tiles that earlier ones fill on their way.
+  /// Spans in the order in which parts take them, decodes first; `staged` [spans]: raw tiles that earlier ones fill on their way; `stands`
+  /// [spans]: tiles that earlier ones stand in.
   std::span<const quire::attention::query_span> spans() const noexcept { return ordered_; }
   std::span<const std::uint32_t> staged() const noexcept { return staged_; }
+  std::span<const std::uint32_t> stands() const noexcept { return stands_; }
   std::uint32_t first(span_part p) const noexcept { return p == span_part::decode ? 0 : decodes_; }
   const quire::attention::plan_view& of(span_part p, std::uint32_t layer) const noexcept { return plans_[static_cast<std::size_t>(p)][class_[layer]]; }
 
@@ -48,10 +50,10 @@ class device_plans {
     const auto few = [this](const auto& s) { return s.count * shape_.group() <= limits_.block_rows[0]; };
     ordered_.assign(spans.begin(), spans.end());
     decodes_ = static_cast<std::uint32_t>(std::stable_partition(ordered_.begin(), ordered_.end(), few) - ordered_.begin());
-    staged_.clear();
+    staged_.clear(), stands_.clear();
     std::uint32_t tiles = 0;
     for (const auto& s : ordered_) {
-      staged_.push_back(tiles);
+      staged_.push_back(tiles), stands_.push_back(tiles + static_cast<std::uint32_t>(stands_.size()));
       tiles += (s.first + s.count - 1) / quire::tile_tokens - s.first / quire::tile_tokens;
     }
   }
@@ -116,7 +118,7 @@ class device_plans {
   std::vector<std::uint32_t> class_, first_layer_;   // [layer] its class; [class] the first layer of it
   std::array<std::vector<quire::attention::plan_view>, 2> plans_;  // [part][class]
   std::vector<quire::attention::query_span> ordered_;
-  std::vector<std::uint32_t> staged_;
+  std::vector<std::uint32_t> staged_, stands_;
   std::uint32_t decodes_ = 0;
 };
 

@@ -8,12 +8,13 @@ _FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
+_GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
 
 MUTANTS = [
     # Barriers.
     ("decode", _FOLD, "m.top[me.warp][Block::row_of(b, j, me.at)] = most;\n    }\n  __syncthreads();", "m.top[me.warp][Block::row_of(b, j, me.at)] = most;\n    }",
      "no barrier between a warp's maxima and those who read them"),
-    ("decode", _FOLD, "(m.weights)[at] = {first, second};\n    }\n  __syncthreads();", "(m.weights)[at] = {first, second};\n    }",
+    ("decode", _FOLD, "put_pair<Block, values>(m.weights, at, first, second);\n    }\n  __syncthreads();", "put_pair<Block, values>(m.weights, at, first, second);\n    }",
      "no barrier between weights and the product that reads them"),
     ("decode", _FOLD, "m.low[me.warp][row] = low;\n    }\n  __syncthreads();", "m.low[me.warp][row] = low;\n    }",
      "no barrier between a warp's sums and those who add them"),
@@ -106,7 +107,7 @@ MUTANTS = [
     ("append", _ENCODE, "Raw::widen(numbers[Raw::at(s, r, c)]);\n    }\n    __syncthreads();", "Raw::widen(numbers[Raw::at(s, r, c)]);\n    }", "rows turn while they are read"),
     ("append", _ENCODE, "    }\n  }\n  __syncthreads();\n}\n\n}  // namespace", "    }\n  }\n}\n\n}  // namespace", "the values' tile overwrites keys that are being sealed"),
     ("append", _ENCODE, "for (std::uint32_t d = 16; d != 0; d /= 2) lo =", "for (std::uint32_t d = 8; d != 0; d /= 2) lo =", "half of a warp knows only half of a group's range"),
-    ("append", _ENCODE, "kv::RotatingCodec<Codec> && which == kv::side::key", "kv::RotatingCodec<Codec> && which == kv::side::value", "tokens are turned instead of channels"),
+    ("append", _ENCODE, "kv::RotatingCodec<Codec> && at.which == kv::side::key", "kv::RotatingCodec<Codec> && at.which == kv::side::value", "tokens are turned instead of channels"),
     ("append", _ENCODE, "(k % 4 * 8 + k / 4 * codec::plane_bits)", "(k / 2 * 8 + k % 2 * codec::plane_bits)", "planes of a byte hold neighbouring rows"),
     ("append", _QUERIES, "for (std::uint32_t h = 1; h < block; h *= 2) {", "for (std::uint32_t h = 1; 2 * h < block; h *= 2) {", "the rotation lacks its last round"),
     # Codes as operands.
@@ -160,9 +161,30 @@ MUTANTS = [
     ("cores", _FOLD, "own = mine ? shared : 0.0f;", "own = shared;", "what was turned over counts four times"),
     ("cores", _FOLD, "s[0][c] += least[c % lane_rows];", "s[0][c] += least[0];", "both rows get the first one's minima"),
     ("cores", _FOLD, "      s[0][c] = over_lanes(s[0][c]);\n", "", "logits of a quarter of the channels"),
-    ("cores", _FOLD, "else if (Block::speaks(me.at)) reinterpret_cast", "else reinterpret_cast", "four lanes write one weight"),
+    ("cores", _FOLD, "if (Block::speaks(me.at)) put_pair<Block, values>", "put_pair<Block, values>", "four lanes write one weight"),
     ("cores", _OPERAND, "fmaf(b.y, x.w, fmaf(b.x, x.z,", "fmaf(b.y, x.z, fmaf(b.x, x.w,", "neighbouring rows swapped"),
     ("cores", _OPERAND, "{__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)}", "{__uint_as_float(word & 0xffff0000u), __uint_as_float(word << 16)}", "halves of a word swapped"),
     ("cores", _STATES, "    if (!Block::speaks(me_.at)) return;\n", "", "four lanes write one state"),
-    ("cores", _QUERIES, "if constexpr (Block::on_cores || keys::scaled == scaling::rows) {", "if constexpr (keys::scaled == scaling::rows) {", "coefficients are packed that are read as f32"),
+    ("cores", _QUERIES, "if constexpr (Block::on_cores || (keys::scaled == scaling::rows && !Repairs)) {", "if constexpr (keys::scaled == scaling::rows && !Repairs) {", "coefficients are packed that are read as f32"),
+    ("operands", _OPERAND, "f(step, a), f(step, rest);", "f(step, a);", "an f32 loses what one bf16 does not hold"),
+    # Factors and outliers.
+    ("repairs", _GEAR, "<< i / Outliers * 16;", "<< i % Outliers * 16;", "an outlier counts for its row's neighbour"),
+    ("repairs", _GEAR, "right |= in == 1 ? delta : 0u;", "right |= in == 0 ? delta : 0u;", "outliers of even columns count twice, others never"),
+    ("repairs", _GEAR, "high = p[at + base::pair_of({step, l.t, 1})];", "high = p[at + base::pair_of({step, l.t, 0})];", "factors' upper half repeats the lower"),
+    ("repairs", _GEAR, "q[(k * Columns + column) / 2 + l.g]", "q[column / 2 + l.g]", "all factors spread as the first does"),
+    ("repairs", _GEAR, "__shfl_sync(~0u, along[b][j], k * 4 + l.t)", "__shfl_sync(~0u, along[b][j], k * 4)", "every query takes the first ones' factors"),
+    ("repairs", _FOLD, "put_pair<Block, repair_products>(m.repair_weights", "put_pair<Block, values>(m.repair_weights", "weights in another format than repairs read"),
+    ("repairs", _FOLD, "s[0][c] += over_lanes(more[0][c]);", "s[0][c] += more[0][c];", "repairs of a quarter of the channels"),
+    ("repairs", _QUERIES, "std::conditional_t<Repairs, repair_products, keys>", "keys", "queries in another format than repairs read"),
+    ("factors", _ENCODE_GEAR, "      __syncwarp();\n", "", "an outlier gives way while others still look at it"),
+    ("factors", _ENCODE_GEAR, "(v == most && other < best)", "(v == most && other > best)", "the last of equal elements goes"),
+    ("factors", _ENCODE_GEAR, "x(r, c) = x.beside[i] - (backbone + deltas[i].to_float());", "x(r, c) = x.beside[i] - backbone;", "factors are fitted to what outliers keep already"),
+    ("factors", _ENCODE_GEAR, "const float by = i < Rank * s.rows ? 1.0f : scale;", "const float by = 1.0f;", "factors stay scaled"),
+    ("factors", _ENCODE_GEAR, "if (with < without * (1 - 0x1p-10f)) return;", "if (with > without) return;", "factors that help are thrown away"),
+    # What dropped tokens leave.
+    ("settle", _SETTLE, "if ((tile + 1) * tile_tokens > s.first + s.count) break;", "if ((tile + 1) * tile_tokens >= s.first + s.count) break;", "what the next tile no longer sees is never summed"),
+    ("settle", _SETTLE, "for (std::uint32_t t = sinks + dropped; t < sinks + then; ++t) {", "for (std::uint32_t t = dropped; t < then; ++t) {", "sinks are summed, which are read as well"),
+    ("settle", _SETTLE, "rotate_rows(x, 1, dim, me);\n      __syncthreads();", "rotate_rows(x, 1, dim, me);", "sums are taken while they turn"),
+    ("settle", _SETTLE, "static_cast<float>(dropped * tile_tokens)", "static_cast<float>(dropped)", "a sum for a mean"),
+    ("settle", _SHARE, "c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head)", "c_.mean_tiles[item.span], 0, item.head)", "queries of all tiles read the first one's mean"),
 ]

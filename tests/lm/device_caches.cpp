@@ -77,6 +77,7 @@ TEST_CASE("a step's plans: decodes apart from chunks, one for each class of laye
   CHECK(plans.spans()[2].sequence == 4);
   CHECK(plans.first(span_part::chunk) == 2);
   CHECK(std::vector<std::uint32_t>(plans.staged().begin(), plans.staged().end()) == std::vector<std::uint32_t>{0, 1, 1, 3});
+  CHECK(std::vector<std::uint32_t>(plans.stands().begin(), plans.stands().end()) == std::vector<std::uint32_t>{0, 2, 3, 6});
   for (const span_part p : {span_part::decode, span_part::chunk}) {
     CHECK(plans.of(p, 0).items == plans.of(p, 2).items);
     CHECK(plans.of(p, 0).items != plans.of(p, 1).items);

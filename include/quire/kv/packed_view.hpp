@@ -21,13 +21,13 @@ constexpr std::size_t packed_view_bytes(const L& layout, std::uint32_t sequences
 }
 
 /// What kernels need of some sequences in one stretch of bytes, to be copied to where they read: records, then page tables. A view's
-/// own records and tables are the host's. `memory` is written as it will stand at `to`; in `out` sequence i is which[i], and its
-/// state block and overlay are null. Bases of pages stay as they are. Both places are aligned as a record is. Nothing is allocated.
+/// own records and tables are the host's. `memory` is written as it will stand at `to`; in `out` sequence i is which[i], its overlay is
+/// null, and so is its state block where it does not lie with the pages (store_options::memory). Bases of pages stay as they are. Both places are aligned as a record is. Nothing is allocated.
 /// cost: the tables, 4 bytes a tile and group; fails: out_of_range (memory). test: tests/kv/packed_view.cpp
 template <Layout L>
 status pack_view(const store_view<L>& from, std::span<const packed_sequence> which, std::span<std::byte> memory, const std::byte* to, store_view<L>& out) noexcept {
-  static_assert(!L::overlays && !L::compensates && !balances<typename L::sealed_pair>,
-                "quire::kv::pack_view: sequences of this layout have overlays or a state block, which are not packed: no device kernel reads them");
+  static_assert(!L::overlays && !balances<typename L::sealed_pair>,
+                "quire::kv::pack_view: sequences of this layout have overlays or balancers, which are not packed: no device kernel reads them");
   using record = typename store_view<L>::record;
   std::size_t need = which.size() * sizeof(record);
   for (const packed_sequence& p : which) need += std::size_t{from.layout.groups()} * tiles_filled(p.tokens) * sizeof(std::uint32_t);
@@ -36,7 +36,8 @@ status pack_view(const store_view<L>& from, std::span<const packed_sequence> whi
   std::size_t at = which.size() * sizeof(record);
   for (std::size_t i = 0; i < which.size(); ++i) {
     record r = from.sequences[which[i].sequence];
-    r.overlay = nullptr, r.state = nullptr;
+    r.overlay = nullptr;
+    if constexpr (!L::compensates) r.state = nullptr;
     const std::uint32_t tiles = tiles_filled(which[i].tokens);
     for (std::uint32_t g = 0; g < from.layout.groups(); ++g) {
       std::uninitialized_copy_n(r.pages[g], tiles, reinterpret_cast<std::uint32_t*>(memory.data() + at));

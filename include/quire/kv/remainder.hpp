@@ -24,7 +24,7 @@ struct mean_token {
   static constexpr bool keeps = true;
   float bias_cap = std::numeric_limits<float>::infinity();
 
-  float bias(std::uint32_t tokens) const noexcept {
+  QUIRE_HD float bias(std::uint32_t tokens) const noexcept {
     const float n = std::log(static_cast<float>(tokens));
     return n < bias_cap ? n : bias_cap;
   }
@@ -47,7 +47,7 @@ struct mean_token {
   }
   /// Writes the means over `tokens` tokens as token 0 of a raw tile piece.
   template <CodecPair Raw>
-  static void write(const Raw& raw, const head_state& from, std::uint32_t head_dim, std::uint32_t tokens, std::byte* piece) noexcept {
+  QUIRE_HD static void write(const Raw& raw, const head_state& from, std::uint32_t head_dim, std::uint32_t tokens, std::byte* piece) noexcept {
     float row[max_head_dim];
     const float scale = 1.0f / static_cast<float>(tokens);
     for (std::uint32_t i = 0; i < head_dim; ++i) row[i] = from.key_sum[i] * scale;

@@ -33,7 +33,7 @@ class store {
       pools_[g] = page_pool(g < layout.groups() ? options.pages[g] : 0, g < layout.groups() ? page_bytes(layout, g) : 0, options.sequences, options.memory);
     pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences, options.memory);
     pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences, options.memory);
-    pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences);
+    pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences, states_beside<L> ? options.memory : nullptr);
     if constexpr (L::compensates) decoded_.resize(std::size_t{layout.extent().head_dim} * tile_tokens);
     for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
@@ -54,7 +54,7 @@ class store {
         sequences_[s].state = pools_[states].acquire();
         sequences_[s].live = true;
         sequence = s;
-        layout_.state().reset(state_at(s));
+        reset_state(s);
         refresh(s);
         return {};
       }
@@ -152,10 +152,8 @@ class store {
     const entry& a = sequences_[from];
     entry& b = sequences_[to];
     for (std::uint32_t g = 0; g < layout_.groups(); ++g)
-      for (std::uint32_t t = 0; t < tiles_filled(a.length); ++t) {
-        b.pages[g].push_back(a.pages[g][t]);
-        if (a.pages[g][t] != absent) pools_[g].share(a.pages[g][t]);
-      }
+      for (std::uint32_t t = 0; t < tiles_filled(a.length); ++t)
+        if (b.pages[g].push_back(a.pages[g][t]); a.pages[g][t] != absent) pools_[g].share(a.pages[g][t]);
     b.length = a.length, b.kept_from = a.kept_from, b.raw_tile = a.raw_tile, b.steps = a.steps, b.whole_until = a.whole_until;
     const auto copy = [&](std::uint32_t pool, std::uint32_t page, std::uint32_t owner, std::uint32_t left) {
       const std::uint32_t own = page_for(pool, owner, left);
@@ -164,7 +162,7 @@ class store {
     };
     for (std::uint32_t i = 0; i < exact; ++i) b.overlay.push_back(copy(overlays, a.overlay[i], to, exact - i));
     if (a.tail != absent) b.tail = copy(tails, a.tail, absent, 1);
-    std::copy_n(state_at(from), layout_.state().bytes(), state_at(to));
+    pools_[states].copy(b.state, 0, state_at(from), layout_.state().bytes());
     refresh(to);
     return {};
   }
@@ -176,7 +174,7 @@ class store {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
     if (length > s.length) return {errc::out_of_range, "length", length, 0, s.length};
-    if (length == 0) layout_.state().reset(state_at(sequence));  // a failed first step may have left its mark
+    if (length == 0) reset_state(sequence);  // a failed first step may have left its mark
     if (length == s.length) return {};
     const std::uint32_t tile = length / tile_tokens;
     if (length != 0 && (L::overlays || balances<typename L::sealed_pair>)) return {errc::not_rewindable, "length", length, s.length, s.length};
@@ -301,9 +299,7 @@ class store {
   const page_pool& pool(std::uint32_t p) const noexcept { return pools_[p]; }
   /// Sealed tiles [0, copied) are the same bytes as when they were noted as copied elsewhere; truncation lowers it.
   std::uint32_t copied(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].copied : 0; }
-  void note_copied(std::uint32_t sequence) noexcept {
-    if (known(sequence)) sequences_[sequence].copied = tiles_filled(sequences_[sequence].length);
-  }
+  void note_copied(std::uint32_t sequence) noexcept { if (known(sequence)) sequences_[sequence].copied = tiles_filled(sequences_[sequence].length); }
   /// What kernels read and append through; valid until the next non-const call.
   store_view<L> view() const noexcept {
     store_view<L> v{.layout = layout_, .sequences = records_.data(), .seed = options_.seed, .params = options_.params};
@@ -350,6 +346,10 @@ class store {
     const std::uint32_t page = page_for(pool, sequence, left);
     pools_[pool].clear(page);  // masked columns are multiplied by zero: keep them finite
     return page;
+  }
+  void reset_state(std::uint32_t sequence) noexcept {
+    if constexpr (states_beside<L>) pools_[states].clear(sequences_[sequence].state);
+    else layout_.state().reset(state_at(sequence));
   }
   std::byte* state_at(std::uint32_t sequence) noexcept { return pools_[states].page(sequences_[sequence].state); }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {

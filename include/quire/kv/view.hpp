@@ -60,6 +60,10 @@ struct store_view {
     return c;
   }
 
+  /// Tiles that a head's queries in tile `tile` see no more and whose sums they read instead.
+  QUIRE_HD std::uint32_t dropped_tiles(std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t tile) const noexcept {
+    return layout.slot(layer, head).group == 1 ? layout.group_sees(1).whole_to(sequences[sequence].whole_until).dropped_tiles(tile) : 0;
+  }
   /// Runs for queries that stand in tile `tile`: sealed tiles before it, then `exact`, the raw tile that holds the tokens
   /// [64·tile, 64·tile + exact_tokens), then what else the head keeps. That is the causal_seal rule. A compensation token is
   /// written to `mean`, one raw tile piece of finite numbers that only this call touches; without it there is none.
@@ -67,11 +71,14 @@ struct store_view {
                           std::uint32_t exact_tokens, std::byte* mean = nullptr) const noexcept {
     head_view v;
     describe_head(v, sequence, layer, head, tile, exact, exact_tokens, mean);
+    if constexpr (L::compensates)
+      if (const std::uint32_t dropped = dropped_tiles(sequence, layer, head, tile); dropped != 0 && mean != nullptr)
+        layout.dropped().write(layout.raw(), state(sequence, layer, head), layout.extent().head_dim, dropped * tile_tokens, mean);
     return v;
   }
-  /// The same, written in place: a kernel's `v` lies in shared memory.
+  /// The same, written in place: a kernel's `v` lies in shared memory. A compensation token stands in `mean` already.
   QUIRE_HD void describe_head(head_view& v, std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t tile, const std::byte* exact,
-                              std::uint32_t exact_tokens, std::byte* mean = nullptr) const noexcept {
+                              std::uint32_t exact_tokens, const std::byte* mean = nullptr) const noexcept {
     const head_slot s = layout.slot(layer, head);
     const record& r = sequences[sequence];
     const std::uint32_t dim = layout.extent().head_dim;
@@ -117,8 +124,7 @@ struct store_view {
         x.exempt = true;
       }
     if constexpr (L::compensates)
-      if (const std::uint32_t dropped = s.group == 1 ? v.sees.dropped_tiles(tile) : 0; dropped != 0 && mean != nullptr) {
-        layout.dropped().write(layout.raw(), state(sequence, layer, head), dim, dropped * tile_tokens, mean);
+      if (const std::uint32_t dropped = dropped_tiles(sequence, layer, head, tile); dropped != 0 && mean != nullptr) {
         run& x = raw_run(mean, 1, tile + 1);
         x.position = 0;
         x.bias = layout.dropped().bias(dropped * tile_tokens);

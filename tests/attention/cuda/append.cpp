@@ -12,6 +12,7 @@ TEST_CASE("cuda append: bytes of pages, tails and staging are the CPU's, whateve
   check<f16>(kv::paged<kv::codec_pair<kv::fp8>, kv::raw_f16>({2, 2, 96}), {{1, 63}, {60, 70}, {64, 1}});
   check<float>(kv::paged<per_channel<4>>({1, 2, 64}), {{10, 200}});
   check<float>(kv::paged<kv::codec_pair<kv::integer<3, kv::group::row, 32>>>({1, 1, 40}), {{0, 64}, {5, 64}});
+  check<float>(kv::paged<repaired<2>>({2, 2, 64}), {{40, 100}, {63, 1}, {10, 120}});
 }
 
 TEST_CASE("cuda append: heads in groups, and a step without staging") {

@@ -16,7 +16,7 @@ namespace {
 
 template <class Raw, class Codec>
 __global__ void __launch_bounds__(cuda::block_threads) seal(kv::side which, std::uint32_t dim, const std::byte* exact, std::byte* out) {
-  cuda::seal_tile<Raw, Codec>(which, dim, exact, out, reinterpret_cast<float*>(device::shared_memory()), cuda::thread_place::here());
+  cuda::seal_tile<Raw, Codec>({.which = which}, dim, exact, out, reinterpret_cast<float*>(device::shared_memory()), cuda::thread_place::here());
 }
 
 enum class rows { usual, constant, zero, huge };

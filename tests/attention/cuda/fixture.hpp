@@ -11,7 +11,9 @@
 #include "quire/attention/cpu/append.hpp"
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
+#include "quire/attention/cuda/settle.cuh"
 #include "quire/attention/plan/build.hpp"
 #include "quire/attention/reference.hpp"
 #include "quire/kv/layout/head_split.hpp"
@@ -30,6 +32,9 @@ template <int Bits>
 using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row>, kv::integer<Bits, kv::group::row>>;
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
+
+template <int Bits>
+using repaired = kv::codec_pair<kv::gear<kv::integer<Bits, kv::group::row>, 2, 2>>;
 
 using fixture::token_rows;
 
@@ -88,7 +93,19 @@ class step {
     const auto view = store_.view();
     const std::uint32_t head = q_head / p_.group(), query = s.first + r, tile = query / tile_tokens;
     const std::byte* exact = attention::cpu::raw_tiles<L>{view, const_cast<std::byte*>(staging_.data()), staged_[index_of(s)]}.at(s, layer, head, tile);
-    const auto runs = view.head(s.sequence, layer, head, tile, exact, query % tile_tokens + 1);
+    kv::head_view runs;
+    std::vector<std::byte> mean;
+    if constexpr (L::compensates) {  // sums of what stood before, and of tiles that the step dropped before this query
+      mean.resize(layout_.raw().piece_bytes(p_.dim_k));
+      const auto block = sums(s, query / tile_tokens);
+      std::vector<typename kv::store_view<L>::record> records(view.sequences, view.sequences + s.sequence + 1);
+      records.back().state = const_cast<std::byte*>(block.data());
+      auto summed = view;
+      summed.sequences = records.data();
+      runs = summed.head(s.sequence, layer, head, tile, exact, query % tile_tokens + 1, mean.data());
+    } else {
+      runs = view.head(s.sequence, layer, head, tile, exact, query % tile_tokens + 1);
+    }
     std::vector<double> out(p_.dim_v);
     const auto& from = rows_[s.sequence];
     attention::reference_row(layout_, runs, p_, q_head, query, from.q.data() + query * from.q_width + std::size_t{q_head} * p_.dim_k,
@@ -96,7 +113,25 @@ class step {
     return out;
   }
 
+  /// The state block of a span's sequence as queries in `tile` find it, of `layer` at least.
+  std::vector<std::byte> sums(const query_span& s, std::uint32_t tile) const {
+    const auto view = store_.view();
+    std::vector<typename kv::store_view<L>::record> records(view.sequences, view.sequences + s.sequence + 1);
+    std::vector<std::byte> block(records.back().state, records.back().state + layout_.state().bytes());
+    records.back().state = block.data();
+    auto own = view;
+    own.sequences = records.data();
+    std::vector<float> x(p_.dim_k * tile_tokens);
+    for (std::uint32_t h = 0; h < p_.kv_heads; ++h) drop(own, s.sequence, layer, h, s.first / tile_tokens, tile, x);
+    return block;
+  }
+
  private:
+  /// Adds what queries in tile `to` see no more and those in tile `from` still did.
+  static void drop(const kv::store_view<L>& view, std::uint32_t sequence, std::uint32_t l, std::uint32_t h, std::uint32_t from, std::uint32_t to, std::vector<float>& x) {
+    if constexpr (L::compensates)
+      if (view.layout.slot(l, h).group == 1) kv::sum_dropped(view, sequence, l, h, view.dropped_tiles(sequence, l, h, from), view.dropped_tiles(sequence, l, h, to), x.data());
+  }
   std::size_t index_of(const query_span& s) const noexcept { return static_cast<std::size_t>(&s - spans_.data()); }
   void append(const query_span& s, std::uint32_t staged) {
     const auto view = store_.view();
@@ -116,6 +151,9 @@ class step {
       const std::uint32_t at = store_.length(s), n = std::min(tokens, tile_tokens - at % tile_tokens);
       if (!store_.reserve(s, n)) throw std::runtime_error("reserve failed");
       append({s, at, n, 0}, 0);
+      std::vector<float> x(p_.dim_k * tile_tokens);
+      for (std::uint32_t l = 0; l < layout_.extent().layers; ++l)
+        for (std::uint32_t h = 0; h < p_.kv_heads; ++h) drop(store_.view(), s, l, h, at / tile_tokens, (at + n) / tile_tokens, x);
       if (!store_.commit(s, n)) throw std::runtime_error("commit failed");
       tokens -= n;
     }
@@ -166,6 +204,12 @@ class device_cache {
         tables_.back().upload(std::span<const std::uint32_t>(r.pages[g], tiles));
         r.pages[g] = tables_.back().data();
       }
+      if constexpr (L::compensates)
+        if (r.state != nullptr) {
+          blocks_.emplace_back(r.state, r.state + layout.state().bytes());
+          states_.emplace_back(blocks_.back().size(), "state block");
+          r.state = states_.back().data();
+        }
       if (r.tail == nullptr) continue;
       tails_.emplace_back(kv::tail_bytes(layout), "tail");
       tails_.back().upload(std::span<const std::byte>(r.tail, kv::tail_bytes(layout)));
@@ -178,14 +222,22 @@ class device_cache {
     records_ = device_array<record>(count, "sequences");
     records_.upload(records);
     view_.sequences = records_.data();
+    begin();
+  }
+  /// State blocks as they were before the step.
+  void begin() const {
+    for (std::size_t i = 0; i < states_.size(); ++i) states_[i].upload(blocks_[i]);
   }
   const kv::store_view<L>& view() const noexcept { return view_; }
   const device_array<std::byte>& pool(std::uint32_t g) const noexcept { return pools_[g]; }
   const device_array<std::byte>& tail(std::uint32_t i) const noexcept { return tails_[i]; }
+  const device_array<std::byte>& state(std::uint32_t i) const noexcept { return states_[i]; }
 
  private:
   kv::store_view<L> view_;
   std::vector<device_array<std::byte>> pools_, tails_;
+  std::vector<std::vector<std::byte>> blocks_;
+  mutable std::vector<device_array<std::byte>> states_;
   std::vector<device_array<std::uint32_t>> tables_;
   device_array<record> records_{0, "sequences"};
   device_array<kv::head_slot> slots_{0, "head slots"};
@@ -225,7 +277,7 @@ struct any_plan {
         for (std::uint32_t h = 0; h < p.kv_heads; ++h) {
           attention::plan_item item;
           const std::uint32_t group = layout.slot(s.layer, h).group;
-          static_cast<attention::work_item&>(item) = {n, h, at, stop - at, attention::live_pieces_of(layout.group_sees(group), at, tile + 1)};
+          static_cast<attention::work_item&>(item) = {n, h, at, stop - at, attention::live_pieces_of(layout.group_sees(group), at, tile + 1 + kv::extra_tiles(layout, group, tile, layout.group_sees(group)))};
           if (cohorts && cohorts->pieces(n) != 0 && unlimited(h)) {
             item.prefix = item.pieces.recent = cohorts->pieces(n);
             const auto place = cohorts->of(n);
@@ -316,6 +368,22 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
   device_array<std::byte> scratch(Kernel::scratch_bytes(c.plan), "scratch");
   c.q = q.data(), c.out = out.data(), c.ldq = c.ldo = width, c.staging = staging.data(), c.staged = staged.data();
   c.scratch = scratch.data(), c.arrivals = arrivals.data();
+  std::uint32_t mean_count = 0;
+  std::vector<std::uint32_t> first_mean;
+  for (const query_span& span : s.spans()) {
+    first_mean.push_back(mean_count);
+    mean_count += span.count == 0 ? 0 : (span.first + span.count - 1) / tile_tokens - span.first / tile_tokens + 1;
+  }
+  const std::vector<std::byte> no_means(L::compensates ? mean_count * p.kv_heads * s.layout().raw().piece_bytes(p.dim_k) : 64);
+  device_array<std::byte> means(no_means, "means");
+  const device_array<std::uint32_t> mean_tiles(first_mean, "first means");
+  if constexpr (L::compensates) {
+    cache.begin();
+    c.means = means.data(), c.mean_tiles = mean_tiles.data();
+    const status settled = cuda::settle(cuda::settle_call<L>{cache.view(), s.layer, spans.data(), static_cast<std::uint32_t>(s.spans().size()), means.data(), mean_tiles.data()}, {});
+    finish();
+    REQUIRE(settled);
+  }
   const status launched = Kernel::launch(c, {});
   finish();
   REQUIRE(launched);

@@ -6,6 +6,7 @@
 #include "catch.hpp"
 #include "device/memory.hpp"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
 #include "quire/kv/layout/paged.hpp"
 
@@ -129,7 +130,7 @@ void check() {
   std::vector<float> q(query_tokens * group * kv_heads * dim);
   for (float& x : q) x = static_cast<float>(static_cast<int>(random() % 33) - 16) / 8;
   std::vector<std::byte> raw(most_tiles * raw_pair{}.piece_bytes(dim)), sealed(most_tiles * sealed_pair{}.piece_bytes(dim));
-  std::vector<float> keys[2][most_tiles], values[2][most_tiles];
+  std::vector<float> keys[2][most_tiles], values[2][most_tiles], backbone[most_tiles];  // of sealed keys without their repairs
   const auto seal = [&]<class Pair>(Pair pair, std::uint32_t t, std::vector<std::byte>& to, std::vector<float>& k, std::vector<float>& v) {
     std::byte* at = to.data() + t * pair.piece_bytes(dim);
     const auto x = k, y = v;
@@ -144,6 +145,8 @@ void check() {
     keys[1][t] = keys[0][t], values[1][t] = values[0][t];
     seal(raw_pair{}, t, raw, keys[0][t], values[0][t]);
     seal(sealed_pair{}, t, sealed, keys[1][t], values[1][t]);
+    backbone[t] = keys[1][t];
+    if constexpr (requires { sealed_pair::key_codec::rank; }) sealed_pair{}.key.base.decode({.which = kv::side::key}, ks, sealed.data() + t * sealed_pair{}.piece_bytes(dim), backbone[t].data());
   }
   const std::vector<float> slopes{0.5f, 0.25f, 0.03f, 0.02f, 0.01f, 0.004f};
   const device_array<float> device_q(q, "queries"), device_slopes(slopes, "slopes");
@@ -165,7 +168,7 @@ void check() {
   const auto dot = [&](const std::vector<float>& row, std::uint8_t form, std::uint32_t t, std::uint32_t token) {
     double sum = 0;
     for (std::uint32_t i = 0; i < dim; ++i) {
-      const double x = static_cast<double>(keys[form][t][i * tile_tokens + token]);
+      const double x = static_cast<double>((form == 1 ? backbone : keys[0])[t][i * tile_tokens + token]), repair = static_cast<double>(keys[form][t][i * tile_tokens + token]) - x;
       double scale = 1, minimum = 0;
       using codec = typename sealed_pair::key_codec;
       const std::byte* at = sealed.data() + t * sealed_pair{}.piece_bytes(dim);
@@ -177,10 +180,10 @@ void check() {
             if constexpr (C::grouping == kv::group::row) scale = by;
           }
         };
-        if constexpr (kv::RotatingCodec<codec>) affine(typename codec::base_codec{});
+        if constexpr (requires { typename codec::base_codec; }) affine(typename codec::base_codec{});
         else affine(codec{});
       }
-      sum += rounded(row[i] * static_cast<float>(scale)) * ((x - minimum) / scale) + static_cast<double>(row[i]) * minimum;
+      sum += rounded(row[i] * static_cast<float>(scale)) * ((x - minimum) / scale) + static_cast<double>(row[i]) * (minimum + repair);
     }
     return sum;
   };
@@ -236,8 +239,11 @@ template <int Bits>
 using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integer<Bits, kv::group::row>>;
 using per_channel = kv::codec_pair<kv::integer<4, kv::group::row>>;
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, kv::hadamard<kv::integer<4, kv::group::row>>>;
+using repaired = kv::codec_pair<kv::gear<kv::integer<2, kv::group::row>, 2, 2>>;
 template <class Pair, std::uint32_t Dim, std::uint32_t Rows>
 using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 5>;
+template <std::uint32_t Dim, std::uint32_t Rows>
+using f32_block = cuda::fold_block<kv::paged<kv::raw_f32, kv::raw_f32>, float, Dim, Rows, 5>;
 
 }  // namespace
 
@@ -248,6 +254,8 @@ TEST_CASE("cuda fold: one tile, masks at every edge, logits changed in every way
   check<block_of<per_token<8>, 64, 8>>();
   check<block_of<per_channel, 32, 16>>();
   check<block_of<rotated, 64, 8>>();
+  check<block_of<repaired, 64, 16>>();
+  check<f32_block<32, 8>>();
 }
 
 TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
@@ -257,4 +265,6 @@ TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
   check<block_of<per_token<8>, 64, 1>>();
   check<block_of<per_channel, 32, 2>>();
   check<block_of<rotated, 64, 2>>();
+  check<block_of<repaired, 64, 1>>();
+  check<f32_block<48, 2>>();
 }

@@ -12,6 +12,10 @@ TEST_CASE("cuda operands: 16-bit floats multiply as they are, on both sides and 
   check_keys<kv::raw<f16>, 16, 64, 96, 128, 256>();
   check_values<kv::raw<f16>, 16, 64, 96, 128, 256>();
 }
+TEST_CASE("cuda operands: an f32 is two bf16") {
+  check_keys<kv::raw<float>, 16, 96>();
+  check_values<kv::raw<float>, 48, 128>();
+}
 
 namespace {
 

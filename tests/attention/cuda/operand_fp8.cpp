@@ -30,7 +30,7 @@ TEST_CASE("cuda operands: every fp8 number that the codec writes is widened exac
     device_array<std::byte> device_tile(tile, "tile");
     device_array<float> x(ones, "unit rows"), y(operand_check::coefficient_rows * 64, "elements");
     using operand = cuda::operand<kv::fp8, 64, 64>;
-    const status launched = device::launch(&multiply_tile<operand>, {.threads = cuda::block_threads, .shared_bytes = operand::staged_bytes}, {}, device_tile.data(), x.data(), y.data());
+    const status launched = device::launch(&multiply_tile<operand>, {.threads = cuda::block_threads, .shared_bytes = shared_bytes<operand>}, {}, device_tile.data(), x.data(), y.data());
     device_test::finish();
     REQUIRE(launched);
     const auto got = y.download();

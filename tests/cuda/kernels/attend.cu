@@ -3,6 +3,7 @@
 #include "quire/attention/cuda/append.cuh"
 #include "quire/attention/cuda/attend.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
+#include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
 #include "quire/kv/layout/head_split.hpp"
 
@@ -11,6 +12,7 @@ using attention::cuda::attend;
 using per_token_4 = kv::codec_pair<kv::integer<4, kv::group::column>, kv::integer<4, kv::group::row>>;
 using per_token_8 = kv::codec_pair<kv::integer<8, kv::group::column>, kv::integer<8, kv::group::row>>;
 using per_channel_4 = kv::codec_pair<kv::integer<4, kv::group::row>, kv::integer<4, kv::group::row>>;
+using repaired_2 = kv::codec_pair<kv::gear<kv::integer<2, kv::group::row>, 2, 2>>;
 using rotated_4 = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, kv::hadamard<kv::integer<4, kv::group::row>>>;
 
 template <class... Kernels>
@@ -24,5 +26,6 @@ bool decode_kernels(device::stream on) {
                     attend<kv::paged<per_token_4>, 64, 8>, attend<kv::paged<per_token_4>, 128, 8>, attend<kv::paged<per_channel_4>, 128, 8>, attend<kv::paged<rotated_4>, 64, 8>,
                     attend<kv::paged<rotated_4>, 128, 8>, attend<kv::head_split<kv::raw_bf16>, 128, 8>, attend<kv::paged<kv::raw_bf16>, 64, 64>,
                     attend<kv::paged<kv::raw_bf16>, 128, 8, 32>, attend<kv::paged<kv::raw_bf16>, 128, 2>, attend<kv::paged<kv::raw_bf16>, 64, 1>,
-                    attend<kv::paged<per_channel_4>, 128, 2>, attend<kv::paged<rotated_4>, 128, 2>>(on);
+                    attend<kv::paged<per_channel_4>, 128, 2>, attend<kv::paged<rotated_4>, 128, 2>,
+                    attend<kv::paged<repaired_2>, 64, 8>, attend<kv::paged<repaired_2>, 128, 16>>(on);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of other codecs as operands: fp8, 8 and 2 bits, scales by rows and by columns.
+// Tiles of other codecs as operands: fp8, f32, 8 and 2 bits, scales by rows and by columns.
 #include "attention/cuda/operand_check.hpp"
 #include "quire/attention/cuda/operand_fp8.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
@@ -11,4 +11,5 @@ TEST_CASE("operands") {
   check_keys<kv::integer<4, kv::group::row>, 64>();
   check_values<kv::integer<2, kv::group::row>, 64>();
   check_keys<kv::fp8, 32>();
+  check_keys<kv::raw<float>, 16>();
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "../../core/rope.hpp"
-#include "encode.cuh"
+#include "encode_gear.cuh"
 
 namespace quire::inline v0::attention::cuda {
 
@@ -49,7 +49,13 @@ class appender {
   __device__ appender(const append_call<L, Row>& c, std::uint32_t span, std::uint32_t head) noexcept
       : c_(c), span_(span), head_(head), dim_(c.view.layout.extent().head_dim), me_(thread_place::here()) {}
 
-  /// `x`: shared memory, [head_dim][64] floats.
+  /// Of shared memory, for sealing.
+  static constexpr std::size_t shared_bytes(std::uint32_t head_dim) noexcept {
+    const std::uint32_t keys = sealing_floats<typename L::sealed_pair::key_codec>(kv::shape_of(kv::side::key, head_dim));
+    const std::uint32_t values = sealing_floats<typename L::sealed_pair::value_codec>(kv::shape_of(kv::side::value, head_dim));
+    return std::size_t{keys > values ? keys : values} * sizeof(float);
+  }
+  /// `x`: shared memory.
   __device__ void run(float* x) const noexcept {
     const query_span& s = c_.spans[span_];
     if (s.count == 0) return;
@@ -69,8 +75,9 @@ class appender {
       if (to != full) continue;
       const auto sealed = c_.view.layout.sealed();
       std::byte* const out = c_.view.sealed(s.sequence, c_.layer, head_, tile);
-      seal_tile<typename L::raw_pair::key_codec, typename L::sealed_pair::key_codec>(kv::side::key, dim_, at, out, x, me_);
-      seal_tile<typename L::raw_pair::value_codec, typename L::sealed_pair::value_codec>(kv::side::value, dim_, at + raw.value_offset(dim_), out + sealed.value_offset(dim_), x, me_);
+      const kv::codec_context key = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::key), value = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::value);
+      seal_tile<typename L::raw_pair::key_codec, typename L::sealed_pair::key_codec>(key, dim_, at, out, x, me_);
+      seal_tile<typename L::raw_pair::value_codec, typename L::sealed_pair::value_codec>(value, dim_, at + raw.value_offset(dim_), out + sealed.value_offset(dim_), x, me_);
     }
   }
 
@@ -116,7 +123,7 @@ template <kv::Layout L, class Row>
 status append(const append_call<L, Row>& c, device::stream on) noexcept {
   const extents e = c.view.layout.extent();
   const device::range named("quire: append");
-  return device::launch(&append_kernel<L, Row>, {.blocks = c.span_count * e.kv_heads, .threads = block_threads, .shared_bytes = std::size_t{e.head_dim} * tile_tokens * sizeof(float)}, on, c);
+  return device::launch(&append_kernel<L, Row>, {.blocks = c.span_count * e.kv_heads, .threads = block_threads, .shared_bytes = appender<L, Row>::shared_bytes(e.head_dim)}, on, c);
 }
 
 /// What rotates query rows in place: [rows][heads·dim].

@@ -23,9 +23,17 @@ struct layer_call {
   std::size_t ldo = 0;
   const std::byte* staging = nullptr;       ///< exact tiles that a span fills before its newest, [tiles][kv_heads][raw piece]
   const std::uint32_t* staged = nullptr;    ///< [spans] first such tile of each; null: no span fills one
+  const std::byte* means = nullptr;         ///< as settle.cuh leaves them, and `mean_tiles` [spans], where the layout compensates for what it drops
+  const std::uint32_t* mean_tiles = nullptr;
   std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents do not matter
   std::uint32_t* arrivals = nullptr;        ///< [plan.item_count] zeros; zeros again when the launch is done
 };
+
+/// Where the mean token stands that queries in a span's tile read (settle.cuh): `first` of the span's tiles in `means`, and which one.
+template <kv::Layout L>
+__device__ inline std::size_t mean_at(const L& layout, std::uint32_t first, std::uint32_t tile, std::uint32_t head) noexcept {
+  return (std::size_t{first + tile} * layout.extent().kv_heads + head) * layout.raw().piece_bytes(layout.extent().head_dim);
+}
 
 /// What a tile in shared memory is, beside its bytes.
 struct staged_tile {
@@ -44,7 +52,7 @@ template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows>
 struct fold_shape {
   static_assert(Rows == 1 || Rows == 2 || (Rows % 8 == 0 && Rows <= 64), "quire::attention::cuda: Rows must be 1, 2, 8, 16, 32 or 64");
   static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
-  static_assert(!L::stepwise && !L::overlays, "quire::attention::cuda: layouts that need scores or a remainder (overlays, compensation tokens) have no device kernels yet");
+  static_assert(!L::overlays, "quire::attention::cuda: layouts that need scores (overlays) have no device kernels yet");
   static_assert(operand<typename L::sealed_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns && operand<typename L::raw_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns,
                 "quire::attention::cuda: values are scaled by token or by tile; scales by channel have no device kernel");
   using layout = L;
@@ -58,6 +66,7 @@ struct fold_shape {
   static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
   static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
+  static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
 
   static constexpr std::uint32_t dim = Dim, rows = Rows;
   static constexpr bool on_cores = Rows < 8;
@@ -129,6 +138,8 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
     alignas(16) std::uint32_t raw_queries[shape::template query_words<typename shape::raw_pair>];   ///< [step][row block][row][t][2 or 4]
     alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
     alignas(16) std::uint32_t weights[shape::weight_words];
+    alignas(16) std::uint32_t repair_queries[shape::repaired_keys && !shape::on_cores ? shape::key_steps * shape::row_blocks * shape::row_lanes * 2 : 4];   ///< f16 and not scaled, as weights below
+    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::weight_words : 4];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
     float query_sum[Rows];

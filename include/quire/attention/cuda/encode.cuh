@@ -9,24 +9,32 @@ namespace quire::inline v0::attention::cuda {
 
 /// X as f32 in shared memory; rotations want a token's channels side by side, whichever side the tile is of.
 struct shared_matrix {
-  const float* x;
+  float* x;
   std::uint32_t row_stride, column_stride;
-  __device__ float operator()(std::uint32_t r, std::uint32_t c) const noexcept { return x[r * row_stride + c * column_stride]; }
+  float* beside;   ///< as many more floats as the encoder asks for
+  __device__ float& operator()(std::uint32_t r, std::uint32_t c) const noexcept { return x[r * row_stride + c * column_stride]; }
 };
 
-/// How a block seals a tile: X complete at a barrier before, `out` in global memory. Arithmetic and bytes are those of the codec's
-/// own `encode`, but for the last bit where compilers contract products differently.
+/// How a block seals a tile: X complete at a barrier before, `out` in global memory; X may change. Arithmetic and bytes are those of the
+/// codec's own `encode`, but for the last bit where compilers contract products differently and where a header says more.
 template <class Codec>
 struct tile_encoder {
   static constexpr bool known = false;
 };
+/// Shared memory for sealing a tile, in floats.
+template <class Codec>
+constexpr std::uint32_t sealing_floats(kv::tile_shape s) noexcept {
+  if constexpr (kv::RotatingCodec<Codec>) return sealing_floats<typename Codec::base_codec>(s);
+  else if constexpr (requires { tile_encoder<Codec>::floats_beside(s); }) return s.elements() + tile_encoder<Codec>::floats_beside(s);
+  else return s.elements();
+}
 
 template <int Bits, kv::group Group, std::uint32_t Size>
 struct tile_encoder<kv::integer<Bits, Group, Size>> {
   using codec = kv::integer<Bits, Group, Size>;
   static constexpr bool known = true;
 
-  __device__ static void encode(kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
+  __device__ static void encode(const kv::codec_context&, kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
     auto* scales = reinterpret_cast<f16*>(out + codec::code_bytes(s));
     f16* minima = scales + codec::groups(s);
     constexpr bool by_row = Group == kv::group::row;
@@ -71,7 +79,7 @@ template <>
 struct tile_encoder<kv::fp8> {
   static constexpr bool known = true;
 
-  __device__ static void encode(kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
+  __device__ static void encode(const kv::codec_context&, kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
     std::uint32_t largest = 0;  // every warp goes over the whole tile: no shared memory, no barrier
     for (std::uint32_t i = me.lane; i < s.elements(); i += warp_threads) {
       const std::uint32_t a = __float_as_uint(x(i / s.columns, i % s.columns)) & 0x7fffffffu;
@@ -98,22 +106,22 @@ template <class Number>
 struct tile_encoder<kv::raw<Number>> {
   static constexpr bool known = true;
 
-  __device__ static void encode(kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
+  __device__ static void encode(const kv::codec_context&, kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
     auto* numbers = reinterpret_cast<Number*>(out);
     for (std::uint32_t i = me.thread; i < s.elements(); i += block_threads) numbers[kv::raw<Number>::at(s, i / s.columns, i % s.columns)] = kv::raw<Number>::narrow(x(i / s.columns, i % s.columns));
   }
 };
 
-/// Seals one side of a tile from its exact rows. `x`: shared memory for [rows][columns]. Begins and ends at a barrier.
+/// Seals one side of a tile from its exact rows. `x`: shared memory, sealing_floats. Begins and ends at a barrier.
 template <class Raw, class Codec>
-__device__ void seal_tile(kv::side which, std::uint32_t head_dim, const std::byte* exact, std::byte* out, float* x, thread_place me) noexcept {
-  const kv::tile_shape s = kv::shape_of(which, head_dim);
+__device__ void seal_tile(const kv::codec_context& at, std::uint32_t head_dim, const std::byte* exact, std::byte* out, float* x, thread_place me) noexcept {
+  const kv::tile_shape s = kv::shape_of(at.which, head_dim);
   if constexpr (std::is_same_v<Raw, Codec>) {
     for (std::uint32_t i = me.thread; i < Raw{}.tile_bytes(s) / 16; i += block_threads) reinterpret_cast<uint4*>(out)[i] = reinterpret_cast<const uint4*>(exact)[i];
   } else {
     const auto* numbers = reinterpret_cast<const typename Raw::number*>(exact);
-    const bool by_token = kv::RotatingCodec<Codec> && which == kv::side::key;
-    const shared_matrix m{x, by_token ? 1 : s.columns, by_token ? s.rows : 1};
+    const bool by_token = kv::RotatingCodec<Codec> && at.which == kv::side::key;
+    const shared_matrix m{x, by_token ? 1 : s.columns, by_token ? s.rows : 1, x + s.elements()};
     for (std::uint32_t i = me.thread; i < s.elements(); i += block_threads) {
       const std::uint32_t r = i / s.columns, c = i % s.columns;
       x[r * m.row_stride + c * m.column_stride] = Raw::widen(numbers[Raw::at(s, r, c)]);
@@ -123,10 +131,10 @@ __device__ void seal_tile(kv::side which, std::uint32_t head_dim, const std::byt
       static_assert(tile_encoder<typename Codec::base_codec>::known, "quire::attention::cuda: this codec has no device encoder yet");
       rotate_rows(x, tile_tokens, head_dim, me);
       __syncthreads();
-      tile_encoder<typename Codec::base_codec>::encode(s, m, out, me);
+      tile_encoder<typename Codec::base_codec>::encode(at, s, m, out, me);
     } else {
       static_assert(tile_encoder<Codec>::known, "quire::attention::cuda: this codec has no device encoder yet");
-      tile_encoder<Codec>::encode(s, m, out, me);
+      tile_encoder<Codec>::encode(at, s, m, out, me);
     }
   }
   __syncthreads();

@@ -54,30 +54,23 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
       for (std::uint32_t i = 0; i < 4; ++i) scale[i] = keys::scale(staged, at[i]), minimum[i] = keys::minimum(staged, at[i]);
     }
     const auto take_minima = [&](float4 q, float sum) { return fmaf(q.x, minimum[0], fmaf(q.y, minimum[1], fmaf(q.z, minimum[2], fmaf(q.w, minimum[3], sum)))); };
-    if constexpr (Block::on_cores) {
+    if constexpr (keys::scaled != scaling::rows) {
+      multiply_step<Block, keys>(queries, step, a, s, me.at);
+    } else if constexpr (Block::on_cores) {
 #pragma unroll
       for (std::uint32_t j = 0; j < lane_rows; ++j) {
         float4 q = reinterpret_cast<const float4*>(queries)[(step * lane_rows + j) * 4 + me.at.t];
-        if constexpr (keys::scaled == scaling::rows) {
-          least[j] = take_minima(q, least[j]);
-          q.x *= scale[0], q.y *= scale[1], q.z *= scale[2], q.w *= scale[3];
-        }
+        least[j] = take_minima(q, least[j]);
+        q.x *= scale[0], q.y *= scale[1], q.z *= scale[2], q.w *= scale[3];
         s[0][j] = dot<keys>(a[0], a[2], q, s[0][j]), s[0][lane_rows + j] = dot<keys>(a[1], a[3], q, s[0][lane_rows + j]);
       }
     } else {
 #pragma unroll
       for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-        const std::uint32_t at = (step * Block::row_blocks + b) * warp_threads + me.lane;
-        if constexpr (keys::scaled == scaling::rows) {
-          const float4 q = reinterpret_cast<const float4*>(queries)[at];
-          const std::uint32_t x[2] = {pack<keys>(q.x * scale[0], q.y * scale[1]), pack<keys>(q.z * scale[2], q.w * scale[3])};
-          least[b] = take_minima(q, least[b]);
-          multiply<keys>(s[b], a, x);
-        } else {
-          const std::uint64_t q = reinterpret_cast<const std::uint64_t*>(queries)[at];
-          const std::uint32_t x[2] = {static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(q >> 32)};
-          multiply<keys>(s[b], a, x);
-        }
+        const float4 q = reinterpret_cast<const float4*>(queries)[(step * Block::row_blocks + b) * warp_threads + me.lane];
+        const std::uint32_t x[2] = {pack<keys>(q.x * scale[0], q.y * scale[1]), pack<keys>(q.z * scale[2], q.w * scale[3])};
+        least[b] = take_minima(q, least[b]);
+        multiply<keys>(s[b], a, x);
       }
     }
   });
@@ -112,6 +105,14 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
       const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = __shfl_sync(~0u, x, me.at.t * 8 + 4);
       s[b][0] += even, s[b][1] += odd, s[b][2] += even, s[b][3] += odd;
     }
+  }
+  if constexpr (is_repaired<keys>) {
+    const std::uint32_t* x = Block::on_cores ? queries : m.repair_queries;
+    float along[Block::row_blocks][Block::fragment_floats] = {}, more[Block::row_blocks][Block::fragment_floats] = {};
+    keys::template project<Block>(staged, x, along, me.at);
+    keys::template repair<Block>(staged, column, x, along, Block::on_cores ? more : s, me.at);
+#pragma unroll
+    for (std::uint32_t c = 0; Block::on_cores && c < Block::fragment_floats; ++c) s[0][c] += over_lanes(more[0][c]);
   }
 }
 
@@ -174,6 +175,9 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
       r.m[b][j] = most;
       float first = device::exp2(fmaf(s[b][j], log2_e, -safe)), second = device::exp2(fmaf(s[b][lane_rows + j], log2_e, -safe));
       r.l[b][j] = fmaf(r.l[b][j], factor[b][j], first + second);
+      const pair_place to = values::place_of(token / 2);
+      const std::uint32_t at = ((to.step * Block::row_blocks + b) * Block::row_lanes + row % 8 * 4 + to.t) * 2 + to.half;
+      if (is_repaired<values> && Block::speaks(me.at)) put_pair<Block, repair_products>(m.repair_weights, at, first, second);
       if constexpr (values::scaled == scaling::rows) {
         r.low[b][j] = fmaf(r.low[b][j], factor[b][j], fmaf(first, values::minimum(value_tile, token), second * values::minimum(value_tile, token + 1)));
         first *= values::scale(value_tile, token), second *= values::scale(value_tile, token + 1);
@@ -182,13 +186,12 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
         first *= scale, second *= scale;
       }
       if constexpr (values::scaled != scaling::rows) r.low[b][j] *= factor[b][j];
-      const pair_place to = values::place_of(token / 2);
-      const std::uint32_t at = ((to.step * Block::row_blocks + b) * Block::row_lanes + row % 8 * 4 + to.t) * 2 + to.half;
-      if constexpr (!Block::on_cores) m.weights[at] = pack<values>(first, second);
-      else if (Block::speaks(me.at)) reinterpret_cast<float2*>(m.weights)[at] = {first, second};
+      if (Block::speaks(me.at)) put_pair<Block, values>(m.weights, at, first, second);
     }
   __syncthreads();
 
+  float along[Block::row_blocks][Block::fragment_floats] = {};   // what factors of values take of the weights
+  if constexpr (is_repaired<values>) values::template project<Block>(value_tile, m.repair_weights, along, me.at);
 #pragma unroll
   for (std::uint32_t i = 0; i < Block::own_blocks; ++i) {
     if (Block::channel_blocks % block_warps != 0 && me.channel(i) >= Block::dim) break;
@@ -197,22 +200,9 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
 #pragma unroll
       for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) r.o[i][b][c] *= factor[b][c % lane_rows];
     values::for_each_step(value_tile, me.channel(i), me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
-      if constexpr (Block::on_cores) {
-        auto& o = r.o[i][0];
-#pragma unroll
-        for (std::uint32_t j = 0; j < lane_rows; ++j) {
-          const float4 w = reinterpret_cast<const float4*>(m.weights)[(step * lane_rows + j) * 4 + me.at.t];
-          o[j] = dot<values>(a[0], a[2], w, o[j]), o[lane_rows + j] = dot<values>(a[1], a[3], w, o[lane_rows + j]);
-        }
-      } else {
-#pragma unroll
-        for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-          const std::uint64_t w = reinterpret_cast<const std::uint64_t*>(m.weights)[(step * Block::row_blocks + b) * warp_threads + me.lane];
-          const std::uint32_t x[2] = {static_cast<std::uint32_t>(w), static_cast<std::uint32_t>(w >> 32)};
-          multiply<values>(r.o[i][b], a, x);
-        }
-      }
+      multiply_step<Block, values>(m.weights, step, a, r.o[i], me.at);
     });
+    if constexpr (is_repaired<values>) values::template repair<Block>(value_tile, me.channel(i), m.repair_weights, along, r.o[i], me.at);
   }
 }
 

@@ -37,8 +37,18 @@ enum class scaling { none, tile, rows, columns };
 ///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
 ///   scale(tile, g), minimum(tile, g)        g: the row or the column
 ///   scaled                 what a scale (and a minimum, unless by tile) belongs to
-template <class Codec, std::uint32_t Rows, std::uint32_t Columns>
+/// `MoreBytes` behind the base's parameters are staged with them. A codec that adds to what another keeps (operand_gear.cuh) also gives
+///   repaired               true
+///   project, repair        its part of the product, from coefficients in the base's order that are rounded to f16 but not scaled
+template <class Codec, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes = 0>
 struct operand;
+
+template <class Operand>
+inline constexpr bool is_repaired = requires { requires Operand::repaired; };
+/// How repairs multiply.
+struct repair_products {
+  static constexpr bool f16_products = true;
+};
 
 /// Numbers of X in shared memory are padded so that the lanes of a quarter warp meet different banks.
 inline constexpr std::uint32_t stride_padding = 8;
@@ -68,11 +78,11 @@ struct staged_words {
   }
 };
 
-/// 16-bit floats: words are the fragments.
-template <class Number, std::uint32_t Rows, std::uint32_t Columns>
-  requires(sizeof(Number) == 2)
-struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 0> {
-  using words = staged_words<Rows, Columns, 2, 0>;
+/// Floats. Words of 16-bit ones are the fragments; an f32 is the sum of two bf16 within 2^-18 of it, and `f` sees each step twice.
+/// Coefficients of f32 are rounded as those of bf16 are, but for CUDA cores.
+template <class Number, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes>
+struct operand<kv::raw<Number>, Rows, Columns, MoreBytes> : staged_words<Rows, Columns, kv::raw<Number>::pack, MoreBytes> {
+  using words = staged_words<Rows, Columns, kv::raw<Number>::pack, MoreBytes>;
   static constexpr scaling scaled = scaling::none;
   static constexpr bool f16_products = std::is_same_v<Number, f16>;
 
@@ -82,10 +92,28 @@ struct operand<kv::raw<Number>, Rows, Columns> : staged_words<Rows, Columns, 2, 
   __device__ static void for_each_step(const std::byte* staged, std::uint32_t column, lane_place l, F&& f) noexcept {
 #pragma unroll
     for (std::uint32_t step = 0; step < words::steps; ++step) {
-      const std::uint64_t low = words::two_columns(staged, 2 * step, column, l), high = words::two_columns(staged, 2 * step + 1, column, l);
-      const std::uint32_t a[4] = {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)};
-      f(step, a);
+      if constexpr (sizeof(Number) == 2) {
+        const std::uint64_t low = words::two_columns(staged, 2 * step, column, l), high = words::two_columns(staged, 2 * step + 1, column, l);
+        const std::uint32_t a[4] = {static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(low >> 32), static_cast<std::uint32_t>(high), static_cast<std::uint32_t>(high >> 32)};
+        f(step, a);
+      } else {
+        std::uint32_t a[4], rest[4];
+#pragma unroll
+        for (std::uint32_t half = 0; half < 2; ++half) {
+          const auto* from = reinterpret_cast<const float*>(staged) + 2 * pair_of({step, l.t, half}) * words::stride + column + 2 * l.g;
+          const float2 first = *reinterpret_cast<const float2*>(from), second = *reinterpret_cast<const float2*>(from + words::stride);
+          a[2 * half] = device::pack_bf16(first.x, second.x), a[2 * half + 1] = device::pack_bf16(first.y, second.y);
+          rest[2 * half] = rest_of(a[2 * half], first.x, second.x), rest[2 * half + 1] = rest_of(a[2 * half + 1], first.y, second.y);
+        }
+        f(step, a), f(step, rest);
+      }
     }
+  }
+
+ private:
+  /// What two bf16 leave of two f32.
+  __device__ static std::uint32_t rest_of(std::uint32_t word, float low, float high) noexcept {
+    return device::pack_bf16(low - __uint_as_float(word << 16), high - __uint_as_float(word & 0xffff0000u));
   }
 };
 
@@ -115,6 +143,31 @@ template <class Operand>
 __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) noexcept {
   if constexpr (Operand::f16_products) device::mma_f16(c, a, b);
   else device::mma_bf16(c, a, b);
+}
+/// Coefficients as a block keeps them in shared memory: of tensor cores two packed words, [step][row block][lane][2]; on CUDA cores four
+/// f32, [step][row][t][4].
+template <class Block, class Operand>
+__device__ inline void put_pair(std::uint32_t* coefficients, std::uint32_t pair, float low, float high) noexcept {
+  if constexpr (Block::on_cores) reinterpret_cast<float2*>(coefficients)[pair] = {low, high};
+  else coefficients[pair] = pack<Operand>(low, high);
+}
+/// y += x·X over the rows of one step for all query rows of a block; on CUDA cores a lane's quarter of them.
+template <class Block, class Operand>
+__device__ inline void multiply_step(const std::uint32_t* coefficients, std::uint32_t step, const std::uint32_t (&a)[4], float (&y)[Block::row_blocks][Block::fragment_floats], lane_place l) noexcept {
+  if constexpr (Block::on_cores) {
+#pragma unroll
+    for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
+      const float4 x = reinterpret_cast<const float4*>(coefficients)[(step * Block::lane_rows + j) * 4 + l.t];
+      y[0][j] = dot<Operand>(a[0], a[2], x, y[0][j]), y[0][Block::lane_rows + j] = dot<Operand>(a[1], a[3], x, y[0][Block::lane_rows + j]);
+    }
+  } else {
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+      const std::uint64_t w = reinterpret_cast<const std::uint64_t*>(coefficients)[(step * Block::row_blocks + b) * warp_threads + l.g * 4 + l.t];
+      const std::uint32_t x[2] = {static_cast<std::uint32_t>(w), static_cast<std::uint32_t>(w >> 32)};
+      multiply<Operand>(y[b], a, x);
+    }
+  }
 }
 
 }  // namespace quire::inline v0::attention::cuda

@@ -7,9 +7,9 @@
 namespace quire::inline v0::attention::cuda {
 
 /// E4M3 without subnormals: shifted into a bf16 the exponent is 120 too low, which one exact product mends.
-template <std::uint32_t Rows, std::uint32_t Columns>
-struct operand<kv::fp8, Rows, Columns> : staged_words<Rows, Columns, 4, sizeof(f16)> {
-  using words = staged_words<Rows, Columns, 4, sizeof(f16)>;
+template <std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes>
+struct operand<kv::fp8, Rows, Columns, MoreBytes> : staged_words<Rows, Columns, 4, sizeof(f16) + MoreBytes> {
+  using words = staged_words<Rows, Columns, 4, sizeof(f16) + MoreBytes>;
   static constexpr scaling scaled = scaling::tile;
   static constexpr bool f16_products = false;
 

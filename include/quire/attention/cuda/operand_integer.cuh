@@ -26,11 +26,11 @@ __device__ inline std::uint32_t byte_codes(std::uint32_t bytes) noexcept {
 /// Integer codes with one scale and minimum for each row or each column of X (2, 4, 8 bits). Row groups go into coefficients,
 /// column groups (keys only) into what comes out. Codes are counted from their middle: coefficients are rounded, and what that
 /// takes from a product is then in proportion to X and not to X - minimum, whose offset a rotation would gather in one channel.
-template <int Bits, kv::group Group, std::uint32_t Rows, std::uint32_t Columns>
+template <int Bits, kv::group Group, std::uint32_t Rows, std::uint32_t Columns, std::uint32_t MoreBytes>
   requires(Bits != 3)
-struct operand<kv::integer<Bits, Group, 0>, Rows, Columns>
-    : staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4> {
-  using words = staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4>;
+struct operand<kv::integer<Bits, Group, 0>, Rows, Columns, MoreBytes>
+    : staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4 + MoreBytes> {
+  using words = staged_words<Rows, Columns, 32 / Bits, (Group == kv::group::row ? Rows : Columns) * 4 + MoreBytes>;
   static constexpr std::uint32_t middle = 1u << (Bits - 1);
   static constexpr std::uint32_t planes = 8 / Bits, groups = Group == kv::group::row ? Rows : Columns;
   static constexpr scaling scaled = Group == kv::group::row ? scaling::rows : scaling::columns;

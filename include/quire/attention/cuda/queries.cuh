@@ -52,8 +52,8 @@ __device__ void load_queries(typename Block::memory& m, const Call& c, const wor
   __syncthreads();
 }
 
-/// Coefficients for keys of `Pair` from the rows in shared memory, in the order of its fragments.
-template <class Block, class Pair>
+/// Coefficients for keys of `Pair` from the rows in shared memory, in the order of its fragments. `Repairs`: those that its repairs take.
+template <class Block, class Pair, bool Repairs = false>
 __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* to, thread_place me) noexcept {
   using keys = typename Block::template key_operand<Pair>;
   const auto* rows = reinterpret_cast<const float*>(m.ring);
@@ -62,10 +62,11 @@ __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* 
     const std::uint32_t step = i / (Block::row_blocks * Block::row_lanes), row = i / Block::row_lanes % Block::row_blocks * 8 + l.g;
     const float* low = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});
     const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});
-    if constexpr (Block::on_cores || keys::scaled == scaling::rows) {
+    if constexpr (Block::on_cores || (keys::scaled == scaling::rows && !Repairs)) {
       reinterpret_cast<float4*>(to)[i] = {low[0], low[1], high[0], high[1]};
     } else {
-      to[2 * i] = pack<keys>(low[0], low[1]), to[2 * i + 1] = pack<keys>(high[0], high[1]);
+      using products = std::conditional_t<Repairs, repair_products, keys>;
+      to[2 * i] = pack<products>(low[0], low[1]), to[2 * i + 1] = pack<products>(high[0], high[1]);
     }
   }
 }
@@ -83,6 +84,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
       __syncthreads();
     }
     prepare_queries<Block, typename Block::sealed_pair>(m, m.sealed_queries, me);
+    if constexpr (Block::repaired_keys && !Block::on_cores) prepare_queries<Block, typename Block::sealed_pair, true>(m, m.repair_queries, me);
     if constexpr (Block::template key_operand<typename Block::sealed_pair>::scaled == scaling::columns)
       for (std::uint32_t r = me.warp; r < Block::rows; r += block_warps) {
         float sum = 0;

@@ -117,7 +117,9 @@ class share : public merger<Narrow, Wide, Call> {
       exact = c_.staging + (staged * e.kv_heads + item.head) * c_.view.layout.raw().piece_bytes(e.head_dim);
     }
     const std::uint32_t end = span.first + span.count, full = (tile + 1) * tile_tokens;
-    c_.view.describe_head(to, span.sequence, c_.layer, item.head, tile, exact, (end < full ? end : full) - tile * tile_tokens);
+    const std::byte* mean = nullptr;
+    if constexpr (Narrow::layout::compensates) mean = c_.means + mean_at(c_.view.layout, c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head);
+    c_.view.describe_head(to, span.sequence, c_.layer, item.head, tile, exact, (end < full ? end : full) - tile * tile_tokens, mean);
   }
 
   /// Folds ordinals `here` of an item; the newest state stays in `r`, those before it stand on the stack.

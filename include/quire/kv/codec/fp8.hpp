@@ -51,11 +51,13 @@ struct fp8 {
       for (std::uint32_t c = 0; c < s.columns; ++c)
         for (std::uint32_t k = 0; k < 4; ++k) code[(r / 4 * s.columns + c) * 4 + k] = narrow(x[(r + k) * s.columns + c] * inverse);
   }
+  /// Element (r, c) of a tile.
+  QUIRE_HD static float element(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept {
+    return f8e4m3{reinterpret_cast<const std::uint8_t*>(tile)[(r / 4 * s.columns + c) * 4 + r % 4]}.to_float() * scale(s, tile).to_float();
+  }
   QUIRE_HD void decode(const codec_context&, tile_shape s, const std::byte* tile, float* x) const noexcept {
-    const float step = scale(s, tile).to_float();
-    const auto* code = reinterpret_cast<const std::uint8_t*>(tile);
     for (std::uint32_t r = 0; r < s.rows; ++r)
-      for (std::uint32_t c = 0; c < s.columns; ++c) x[r * s.columns + c] = f8e4m3{code[(r / 4 * s.columns + c) * 4 + r % 4]}.to_float() * step;
+      for (std::uint32_t c = 0; c < s.columns; ++c) x[r * s.columns + c] = element(s, tile, r, c);
   }
 };
 static_assert(Codec<fp8>);

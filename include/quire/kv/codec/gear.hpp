@@ -32,6 +32,12 @@ struct gear {
   QUIRE_HD constexpr std::size_t indices_at(tile_shape s) const noexcept { return deltas_at(s) + std::size_t{s.rows} * Outliers * sizeof(f16); }
   QUIRE_HD constexpr std::size_t tile_bytes(tile_shape s) const noexcept { return indices_at(s) + std::size_t{s.rows} * Outliers; }
 
+  /// As factors and differences are stored.
+  QUIRE_HD static f16 saturated(float x) noexcept {
+    constexpr float most = 65504.0f;
+    return f16::from(x > most ? most : x < -most ? -most : x);
+  }
+
   void encode(const codec_context& at, tile_shape s, const float* x, std::byte* out) const noexcept {
     float work[max_head_dim * tile_tokens], kept[max_head_dim * tile_tokens];
     const std::uint32_t n = s.elements();
@@ -66,6 +72,17 @@ struct gear {
         for (std::uint32_t i = 0; i < Rank * (s.rows + s.columns); ++i) p[i] = {};
     }
   }
+  /// Element (r, c) of a tile.
+  QUIRE_HD static float element(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept {
+    constexpr gear codec{};
+    const auto *p = reinterpret_cast<const f16*>(tile + codec.factors_at(s)), *delta = reinterpret_cast<const f16*>(tile + codec.deltas_at(s));
+    const auto* index = reinterpret_cast<const std::uint8_t*>(tile + codec.indices_at(s));
+    float x = Base::element(s, tile, r, c);
+    for (std::uint32_t k = r * Outliers; k < (r + 1) * Outliers; ++k)
+      if (index[k] == c) x += delta[k].to_float();
+    for (std::uint32_t k = 0; k < Rank; ++k) x += p[k * s.rows + r].to_float() * p[Rank * s.rows + k * s.columns + c].to_float();
+    return x;
+  }
   QUIRE_HD void decode(const codec_context& at, tile_shape s, const std::byte* tile, float* x) const noexcept {
     base.decode(at, s, tile, x);
     const auto* delta = reinterpret_cast<const f16*>(tile + deltas_at(s));
@@ -81,10 +98,6 @@ struct gear {
  private:
   static constexpr format_text text = format_text{}.add("gear-r").add(Rank).add("-s").add(Outliers).add(".1+").add(Base::format());
 
-  QUIRE_HD static f16 saturated(float x) noexcept {
-    constexpr float most = 65504.0f;
-    return f16::from(x > most ? most : x < -most ? -most : x);
-  }
   /// Columns of a row's largest and smallest elements; in `work` they become the mean of the others.
   static void take_outliers(const float* x, std::uint32_t n, float* work, std::uint8_t* index) noexcept {
     std::uint64_t taken[max_head_dim / 64 + 1] = {};

@@ -113,17 +113,13 @@ struct integer {
   QUIRE_HD void decode(const codec_context&, tile_shape s, const std::byte* tile, float* x) const noexcept {
     affine of[limit];
     for (std::uint32_t g = 0; g < groups(s); ++g) of[g] = {scales(s, tile)[g].to_float(), minima(s, tile)[g].to_float()};
-    const auto* code = reinterpret_cast<const std::uint8_t*>(tile);
     for (std::uint32_t r = 0; r < s.rows; ++r)
-      for (std::uint32_t c = 0; c < s.columns; ++c) {
-        const std::uint32_t byte = code[(r / rows_per_lane * s.columns + c) * 4 + r % 4];
-        std::uint32_t q = byte >> (r % rows_per_lane / 4 * plane_bits) & plane_mask;
-        if constexpr (Bits == 3) {
-          const std::uint32_t high = code[plane_bytes(s) + (r / high_rows * s.columns + c) * 4 + r % 4];
-          q |= (high >> (r % high_rows / 4) & 1u) << 2;
-        }
-        x[r * s.columns + c] = of[group_of(s, r, c)].decode(q);
-      }
+      for (std::uint32_t c = 0; c < s.columns; ++c) x[r * s.columns + c] = of[group_of(s, r, c)].decode(code_of(s, tile, r, c));
+  }
+  /// Element (r, c) of a tile.
+  QUIRE_HD static float element(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept {
+    const std::uint32_t g = group_of(s, r, c);
+    return affine{scales(s, tile)[g].to_float(), minima(s, tile)[g].to_float()}.decode(code_of(s, tile, r, c));
   }
 
  private:
@@ -138,6 +134,13 @@ struct integer {
   }();
   QUIRE_HD static constexpr std::uint32_t length(tile_shape s) noexcept { return Group == group::row ? s.columns : s.rows; }
   QUIRE_HD static constexpr std::uint32_t least(std::uint32_t a, std::uint32_t b) noexcept { return a < b ? a : b; }
+
+  QUIRE_HD static std::uint32_t code_of(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept {
+    const auto* code = reinterpret_cast<const std::uint8_t*>(tile);
+    const std::uint32_t byte = code[(r / rows_per_lane * s.columns + c) * 4 + r % 4], low = byte >> (r % rows_per_lane / 4 * plane_bits) & plane_mask;
+    if constexpr (Bits != 3) return low;
+    else return low | (code[plane_bytes(s) + (r / high_rows * s.columns + c) * 4 + r % 4] >> (r % high_rows / 4) & 1u) << 2;
+  }
 
   /// Codes of row `r`, zeros past the last row; column blocks that share groups keep the inner loop plain.
   QUIRE_HD static void code_row(tile_shape s, const float* x, std::uint32_t r, const float* inverse, const float* low, std::uint8_t* q) noexcept {

@@ -16,6 +16,17 @@ QUIRE_HD constexpr std::uint64_t place_seed(const codec_context& at) noexcept {
   return mix(mix(mix(mix(at.seed ^ at.layer) ^ at.head) ^ at.tile) ^ static_cast<std::uint64_t>(at.which));
 }
 
+/// What a fit starts with, rounds of its iteration, and how it scales a residual: by the power of two that brings the largest magnitude (as
+/// bits) below 1.
+inline constexpr int low_rank_rounds = 3;
+QUIRE_HD constexpr float low_rank_start(std::uint64_t seed, std::uint32_t i) noexcept { return static_cast<float>(static_cast<std::int32_t>(mix(seed + i) >> 40)) * 0x1p-23f - 1.0f; }
+QUIRE_HD constexpr float low_rank_scale(std::uint32_t largest) noexcept {
+  const std::uint32_t exponent = largest >> 23;
+  return largest == 0 ? 1.0f : std::bit_cast<float>((exponent > 252 ? 1u : 253u - exponent) << 23);
+}
+/// What a row is multiplied by to have length 1, from its squared length before and after others were taken out of it. 0: nothing is left.
+QUIRE_HD inline float low_rank_norm(float before, float left) noexcept { return left > 1e-10f * before && left > 1e-30f ? 1.0f / std::sqrt(left) : 0.0f; }
+
 /// Orthonormal rows from `count` rows of `n`, one after the other, each swept twice. A row that holds nothing new becomes zeros.
 inline void orthonormalize(float* v, std::uint32_t count, std::uint32_t n) noexcept {
   const auto dot = [n](const float* a, const float* b) {
@@ -32,8 +43,7 @@ inline void orthonormalize(float* v, std::uint32_t count, std::uint32_t n) noexc
         const float along = dot(row, v + j * n);
         for (std::uint32_t i = 0; i < n; ++i) row[i] -= along * v[j * n + i];
       }
-    const float left = dot(row, row);
-    const float scale = left > 1e-10f * before && left > 1e-30f ? 1.0f / std::sqrt(left) : 0.0f;
+    const float scale = low_rank_norm(before, dot(row, row));
     for (std::uint32_t i = 0; i < n; ++i) row[i] *= scale;
   }
 }
@@ -43,18 +53,15 @@ inline void orthonormalize(float* v, std::uint32_t count, std::uint32_t n) noexc
 /// function returns that scale, by which Q is to be divided. shape: rows and columns multiples of 8, finite; cost:
 /// 4·rounds·rank·rows·columns operations; fails: never, zeros give zeros. from: GEAR (arXiv:2403.05527); test: tests/kv/codec/low_rank.cpp
 inline float fit_low_rank(float* residual, tile_shape s, std::uint32_t rank, std::uint64_t seed, float* p, float* q) noexcept {
-  constexpr int rounds = 3;
   std::uint32_t largest = 0;
   for (std::uint32_t i = 0; i < s.elements(); ++i) {
     const std::uint32_t a = std::bit_cast<std::uint32_t>(residual[i]) & 0x7fffffffu;
     largest = a > largest ? a : largest;
   }
-  const std::uint32_t exponent = largest >> 23;  // 2^(126 − exponent) brings the largest below 1
-  const float scale = largest == 0 ? 1.0f : std::bit_cast<float>((exponent > 252 ? 1u : 253u - exponent) << 23);
+  const float scale = low_rank_scale(largest);
   for (std::uint32_t i = 0; i < s.elements(); ++i) residual[i] *= scale;
-  for (std::uint32_t i = 0; i < rank * s.columns; ++i)
-    q[i] = static_cast<float>(static_cast<std::int32_t>(mix(seed + i) >> 40)) * 0x1p-23f - 1.0f;
-  for (int round = 0; round < rounds; ++round) {
+  for (std::uint32_t i = 0; i < rank * s.columns; ++i) q[i] = low_rank_start(seed, i);
+  for (int round = 0; round < low_rank_rounds; ++round) {
     orthonormalize(q, rank, s.columns);
     for (std::uint32_t r = 0; r < s.rows; ++r)
       for (std::uint32_t k = 0; k < rank; ++k) {

@@ -45,10 +45,11 @@ struct raw {
     for (std::uint32_t r = 0; r < s.rows; ++r)
       for (std::uint32_t c = 0; c < s.columns; ++c) n[at(s, r, c)] = narrow(x[r * s.columns + c]);
   }
+  /// Element (r, c) of a tile.
+  QUIRE_HD static float element(tile_shape s, const std::byte* tile, std::uint32_t r, std::uint32_t c) noexcept { return widen(reinterpret_cast<const Number*>(tile)[at(s, r, c)]); }
   QUIRE_HD void decode(const codec_context&, tile_shape s, const std::byte* tile, float* x) const noexcept {
-    const auto* n = reinterpret_cast<const Number*>(tile);
     for (std::uint32_t r = 0; r < s.rows; ++r)
-      for (std::uint32_t c = 0; c < s.columns; ++c) x[r * s.columns + c] = widen(n[at(s, r, c)]);
+      for (std::uint32_t c = 0; c < s.columns; ++c) x[r * s.columns + c] = element(s, tile, r, c);
   }
   QUIRE_HD void put(side which, std::uint32_t head_dim, std::uint32_t token, const float* row, std::byte* tile) const noexcept {
     const tile_shape s = shape_of(which, head_dim);

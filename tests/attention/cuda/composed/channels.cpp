@@ -4,3 +4,4 @@
 TEST_CASE("cuda, every pair: int4, scales of keys by channel") { composed::check_codec<composed::with_int4_channel>(); }
 TEST_CASE("cuda, every pair: int4, rotated") { composed::check_codec<composed::with_int4_rotated>(); }
 TEST_CASE("cuda, every pair: int8, rotated") { composed::check_codec<composed::with_int8_rotated>(); }
+TEST_CASE("cuda, every pair: int2 with factors and outliers") { composed::check_codec<composed::with_gear_2>(); }

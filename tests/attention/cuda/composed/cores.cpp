@@ -14,8 +14,9 @@ TEST_CASE("cuda, one or two rows: codes scaled by token") {
   check_group<with_int4, in_two_groups, 256, 2>(2, {by_no_split, by_fixed_split}, 5);
   check_group<with_int2, in_pages, 64, 2>(2, {by_heuristic, by_fixed_split}, 6);
 }
-TEST_CASE("cuda, one or two rows: scales of keys by channel, and rotated codes") {
+TEST_CASE("cuda, one or two rows: scales of keys by channel, repaired and rotated codes") {
   check_group<with_int4_channel, in_windows, 64, 2>(2, {by_lean_split, by_fixed_split}, 7);
+  check_group<with_gear_2, in_two_groups, 64, 2>(2, {by_heuristic, by_fixed_split}, 10);
   check_group<with_int4_rotated, in_two_groups, 128, 2>(2, {by_lean_split, by_no_split, by_fixed_split, by_heuristic}, 8);
   check_group<with_int8_rotated, in_pages, 96, 1>(1, {by_heuristic, by_fixed_split}, 9);
 }

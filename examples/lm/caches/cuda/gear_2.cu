@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../../gpu_model.cuh"
+
+namespace quire_lm {
+template std::unique_ptr<gpu_model<quire::kv::paged<repaired<2, 2, 2>>>> make_gpu_model(const model_weights&, const quire::kv::paged<repaired<2, 2, 2>>&, const backend_options&);
+template std::unique_ptr<gpu_model<quire::kv::paged<repaired<2, 2, 0>>>> make_gpu_model(const model_weights&, const quire::kv::paged<repaired<2, 2, 0>>&, const backend_options&);
+}
