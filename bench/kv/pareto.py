@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads reports of `quire-lm compare --suite kv`: quality against measured bytes as a plot, drift as a plot, tables for pages.
 
-usage: pareto.py REPORT.json [--plot FILE.png] [--drift FILE.png] [--table] [--x bits_per_element|cache_bytes|bytes_per_token]
+usage: pareto.py REPORT.json... [--plot FILE.png] [--drift FILE.png] [--table] [--x bits_per_element|cache_bytes|bytes_per_token]
 --table prints Markdown and needs the standard library alone; the plots need matplotlib. A cache is on the front when no other
-has both fewer bytes and a better measure.
+has both fewer bytes and a better measure. Reports of the same text, context, seed and trials are read as one; of a cache in several the last one's row counts.
 """
 import argparse, json, math, sys
 
@@ -126,9 +126,31 @@ def table(report):
         print(f"| {row['kv']} | " + " | ".join(cells) + " |")
 
 
+def read(paths):
+    """One report of all of them. throws: ValueError naming the file"""
+    whole = None
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as f:
+                report = json.load(f)
+        except (OSError, ValueError) as e:
+            raise ValueError(f"{path}: {e}") from e
+        if not isinstance(report, dict) or report.get("suite") != "kv":
+            raise ValueError(f"{path}: it is no report of compare --suite kv")
+        if whole is None:
+            whole = report
+            continue
+        for key in ("model", "text_hash", "context", "seed", "trials", "depth"):
+            if report.get(key) != whole.get(key):
+                raise ValueError(f"{path}: {key} is {report.get(key)!r}, allowed {whole.get(key)!r} as in {paths[0]}")
+        fresh = {r["kv"] for r in report["rows"]}
+        whole["rows"] = [r for r in whole["rows"] if r["kv"] not in fresh] + report["rows"]
+    return whole
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("report")
+    p.add_argument("report", nargs="+")
     p.add_argument("--plot")
     p.add_argument("--drift")
     p.add_argument("--table", action="store_true")
@@ -137,12 +159,9 @@ def main():
     if not (a.plot or a.drift or a.table):
         p.error("nothing to do: give --plot, --drift or --table")
     try:
-        with open(a.report, encoding="utf-8") as f:
-            report = json.load(f)
-        if report.get("suite") != "kv":
-            raise ValueError("it is no report of compare --suite kv")
-    except (OSError, ValueError) as e:
-        sys.exit(f"pareto: {a.report}: {e}")
+        report = read(a.report)
+    except ValueError as e:
+        sys.exit(f"pareto: {e}")
     if a.table:
         table(report)
     if a.plot:
