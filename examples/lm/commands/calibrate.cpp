@@ -181,7 +181,6 @@ cal::gate_samples leave_one_out(const instruction_set& isa, const loaded_model& 
 }
 
 struct learned_gates {
-  std::vector<double> gates;
   cal::trained_gates trained;
   double least = 0;   ///< what the best gates reach
 };
@@ -192,7 +191,7 @@ learned_gates learn(const cal::gate_objective& objective, const calibrate_option
   require(cal::train_gates(objective, optimizer, rates, {.steps = o.steps, .seed = o.seed}, out.trained));
   std::vector<double> best;
   static_cast<void>(cal::solve_gates(objective, best));
-  out.gates = out.trained.gates, out.least = objective.value(std::span<const double>(best));
+  out.least = objective.value(std::span<const double>(best));
   return out;
 }
 
@@ -206,7 +205,7 @@ head_scores::budget learn_budget(const instruction_set& isa, const loaded_model&
   std::vector<std::uint8_t> kept;
   const auto choose = [&](cal::gate_objective& objective) {
     cal::set_budget(objective, keep * heads);
-    const std::vector<double> gates = learn(objective, o).gates;
+    const std::vector<double> gates = learn(objective, o).trained.gates;
     require(cal::select_by_sparsity(gates, 1 - keep, kept));
     return gates;
   };
@@ -280,7 +279,7 @@ int calibrate(const calibrate_options& given) {
   for (std::size_t k = 0; k < o.keeps.size(); ++k) budgets.push_back(learn_budget(isa, m, o, texts, samples, o.keeps[k], off[k]));
   const double passes = now() - start;
 
-  head_scores scores{.gates = general.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}, .budgets = std::move(budgets)};
+  head_scores scores{.gates = general.trained.gates, .induction = repeats.induction(), .echo = repeats.echo(), .how = {}, .budgets = std::move(budgets)};
   scores.how = "quire-lm calibrate: " + std::to_string(o.probes) + " probes of " + std::to_string(o.repeats) + " x " + std::to_string(o.period) + " random tokens; " +
                std::to_string(samples.samples) + " passkey texts of " + std::to_string(o.length) + " tokens, sinks " + std::to_string(o.sinks) + ", window " + std::to_string(o.window) +
                ", lambda " + fixed(o.lambda, 3) + ", AdamW 0.02 with linear decay, " + std::to_string(o.steps) + " steps; " +

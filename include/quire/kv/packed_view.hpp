@@ -22,7 +22,8 @@ constexpr std::size_t packed_view_bytes(const L& layout, std::uint32_t sequences
 
 /// What kernels need of some sequences in one stretch of bytes, to be copied to where they read: records, then page tables. A view's
 /// own records and tables are the host's. `memory` is written as it will stand at `to`; in `out` sequence i is which[i], its overlay is
-/// null, and so is its state block where it does not lie with the pages (store_options::memory). Bases of pages stay as they are. Both places are aligned as a record is. Nothing is allocated.
+/// null, and so is its state block where it does not lie with the pages (store_options::memory). Bases of pages stay as they are. Both
+/// places are aligned as a record is. Nothing is allocated.
 /// cost: the tables, 4 bytes a tile and group; fails: out_of_range (memory). test: tests/kv/packed_view.cpp
 template <Layout L>
 status pack_view(const store_view<L>& from, std::span<const packed_sequence> which, std::span<std::byte> memory, const std::byte* to, store_view<L>& out) noexcept {

@@ -15,6 +15,20 @@ struct shared_matrix {
   __device__ float& operator()(std::uint32_t r, std::uint32_t c) const noexcept { return x[r * row_stride + c * column_stride]; }
 };
 
+/// Bits of X's largest magnitude, in all lanes. Every warp goes over the whole tile: no shared memory, no barrier.
+__device__ inline std::uint32_t largest_magnitude(kv::tile_shape s, shared_matrix x, std::uint32_t lane) noexcept {
+  std::uint32_t largest = 0;
+  for (std::uint32_t i = lane; i < s.elements(); i += warp_threads) {
+    const std::uint32_t a = __float_as_uint(x(i / s.columns, i % s.columns)) & 0x7fffffffu;
+    largest = a > largest ? a : largest;
+  }
+  for (std::uint32_t d = 16; d != 0; d /= 2) {
+    const std::uint32_t other = __shfl_xor_sync(~0u, largest, d);
+    largest = other > largest ? other : largest;
+  }
+  return largest;
+}
+
 /// How a block seals a tile: X complete at a barrier before, `out` in global memory; X may change. Arithmetic and bytes are those of the
 /// codec's own `encode`, but for the last bit where compilers contract products differently and where a header says more.
 template <class Codec>
@@ -80,16 +94,7 @@ struct tile_encoder<kv::fp8> {
   static constexpr bool known = true;
 
   __device__ static void encode(const kv::codec_context&, kv::tile_shape s, shared_matrix x, std::byte* out, thread_place me) noexcept {
-    std::uint32_t largest = 0;  // every warp goes over the whole tile: no shared memory, no barrier
-    for (std::uint32_t i = me.lane; i < s.elements(); i += warp_threads) {
-      const std::uint32_t a = __float_as_uint(x(i / s.columns, i % s.columns)) & 0x7fffffffu;
-      largest = a > largest ? a : largest;
-    }
-    for (std::uint32_t d = 16; d != 0; d /= 2) {
-      const std::uint32_t other = __shfl_xor_sync(~0u, largest, d);
-      largest = other > largest ? other : largest;
-    }
-    const auto f = kv::fp8::fit(largest);
+    const auto f = kv::fp8::fit(largest_magnitude(s, x, me.lane));
     if (me.thread == 0) *reinterpret_cast<f16*>(out + s.elements()) = f.scale;
     auto* words = reinterpret_cast<std::uint32_t*>(out);
     for (std::uint32_t i = me.thread; i < s.elements() / 4; i += block_threads) {

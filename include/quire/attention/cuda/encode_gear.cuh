@@ -121,16 +121,7 @@ struct tile_encoder<kv::gear<Base, Rank, Outliers>> {
   /// kv::fit_low_rank by a block, X the residual; then what f16 holds of the factors, unless it does not help.
   __device__ static void fit_factors(std::uint64_t seed, kv::tile_shape s, shared_matrix x, f16* factors, thread_place me) noexcept {
     float *p = x.beside + s.rows * Outliers, *q = p + Rank * s.rows, *sums = q + Rank * s.columns;
-    std::uint32_t largest = 0;  // every warp goes over the whole tile
-    for (std::uint32_t i = me.lane; i < s.elements(); i += warp_threads) {
-      const std::uint32_t a = __float_as_uint(x(i / s.columns, i % s.columns)) & 0x7fffffffu;
-      largest = a > largest ? a : largest;
-    }
-    for (std::uint32_t d = 16; d != 0; d /= 2) {
-      const std::uint32_t other = __shfl_xor_sync(~0u, largest, d);
-      largest = other > largest ? other : largest;
-    }
-    const float scale = kv::low_rank_scale(largest);
+    const float scale = kv::low_rank_scale(largest_magnitude(s, x, me.lane));
     __syncthreads();
     for (std::uint32_t i = me.thread; i < s.elements(); i += block_threads) x(i / s.columns, i % s.columns) *= scale;
     for (std::uint32_t i = me.thread; i < Rank * s.columns; i += block_threads) q[i] = kv::low_rank_start(seed, i);
