@@ -8,6 +8,7 @@ _FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
+_PLAN = "attention/plan/build.hpp"
 _GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
 
 MUTANTS = [
@@ -187,4 +188,8 @@ MUTANTS = [
     ("settle", _SETTLE, "rotate_rows(x, 1, dim, me);\n      __syncthreads();", "rotate_rows(x, 1, dim, me);", "sums are taken while they turn"),
     ("settle", _SETTLE, "static_cast<float>(dropped * tile_tokens)", "static_cast<float>(dropped)", "a sum for a mean"),
     ("settle", _SHARE, "c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head)", "c_.mean_tiles[item.span], 0, item.head)", "queries of all tiles read the first one's mean"),
+    # Recorded launches: what differs from step to step stands in memory.
+    ("replay", _PLAN, ".slots = room.slots};", ".slots = dealt};", "the first step's workers are baked into the grid"),
+    ("replay", _PLAN, "p.depth = p.merge_depth = depth;", "static_cast<void>(depth);", "the first step's depth is baked in: parts of deeper ones overlap"),
+    ("replay", _PLAN, "w = workers; w <= room.slots; ++w)", "w = workers; w <= workers; ++w)", "workers of a longer step go on folding it"),
 ]
