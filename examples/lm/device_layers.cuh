@@ -48,18 +48,20 @@ struct device_step {
   std::uint32_t* not_finite = nullptr;       ///< set to 1 by a key or value row that holds NaN or infinity
 };
 
-/// Layers of a model of one head size over caches of layout L. Two kernels fold: one for spans of few query rows (decodes), one for
-/// chunks of prompts.
+/// Layers of a model of one head size over caches of layout L. One kernel folds spans of few query rows (decodes), one those whose plan has
+/// shared prefixes (it takes more of a processor), one chunks of prompts.
 template <quire::kv::Layout L, std::uint32_t Dim>
 class device_layers {
  public:
   static constexpr std::uint32_t decode_rows = 16, chunk_rows = Dim <= 64 ? 64 : 32;   ///< query rows (tokens × group) of an item
+  static constexpr std::uint32_t prefix_rows = L::stepwise ? 0 : 32;   ///< of a prefix: a decode each
   using decode_kernel = quire::attention::cuda::attend<L, Dim, decode_rows>;
+  using prefix_kernel = quire::attention::cuda::attend<L, Dim, decode_rows, prefix_rows>;
   using chunk_kernel = quire::attention::cuda::attend<L, Dim, chunk_rows>;
 
   explicit device_layers(const model_config& c) noexcept : c_(c) {}
 
-  static constexpr std::size_t shared_bytes() noexcept { return decode_kernel::shared_bytes() > chunk_kernel::shared_bytes() ? decode_kernel::shared_bytes() : chunk_kernel::shared_bytes(); }
+  static constexpr std::size_t shared_bytes() noexcept { return std::max({decode_kernel::shared_bytes(), prefix_kernel::shared_bytes(), chunk_kernel::shared_bytes()}); }
   /// fails: unsupported_shape
   static quire::status supports(const model_config& c) noexcept {
     if (const quire::status s = decode_kernel::supports(shape_of(c)); !s) return s;
@@ -106,7 +108,7 @@ class device_layers {
     if (const quire::status r = ac::settle(ac::settle_call<L>{s.view, l, s.spans, s.span_count, s.means, s.mean_tiles}, on); !r) return r;
     const ac::rotate_call<float> rotate{.spans = s.spans, .span_count = s.span_count, .heads = c_.q_heads, .dim = Dim, .x = s.wide, .ld = row, .rotary = s.rotary};
     if (const quire::status r = ac::rotate(rotate, on); !r) return r;
-    if (const quire::status r = fold<decode_kernel>(s.decode, l, s, on); !r) return r;
+    if (const quire::status r = s.decode.plan.prefix_items == 0 ? fold<decode_kernel>(s.decode, l, s, on) : fold<prefix_kernel>(s.decode, l, s, on); !r) return r;
     if (const quire::status r = fold<chunk_kernel>(s.chunk, l, s, on); !r) return r;
     return product(w.output, s, s.x, store_mode::add, on);
   }

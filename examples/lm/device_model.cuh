@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device_plans.hpp"
+#include "device_recordings.cuh"
 #include "device_upload.cuh"
 #include "device_weights.cuh"
 #include "quire/kv/packed_view.hpp"
@@ -10,8 +11,15 @@
 
 namespace quire_lm {
 
+/// Choices that change speed and no bit.
+struct device_choices {
+  bool record = true;   ///< decode steps like earlier ones are one launch; the memory's stream is not the default one then
+  std::uint32_t shortest_prefix = quire::attention::shortest_prefix;   ///< pieces; not measured on a device
+};
+
 /// Runs a model on stores of layout L whose pages lie in `memory`. A step sends what is new in one copy, launches its kernels on the memory's
-/// stream and waits for them once, at its end. Owns weights, activations and scratch; borrows the memory, which outlives it.
+/// stream and waits for them once, at its end. Launches of a step of decodes are recorded when a step of its shape (step_shape) comes for the second time;
+/// from then on they are one, and what differs from step to step stands in the copy. Owns weights, activations and scratch; borrows the memory, which outlives it.
 /// One step at a time. A step has at most `max_rows` rows; their order and grouping change no bit of a row.
 template <quire::kv::Layout L, std::uint32_t Dim>
 class device_model {
@@ -20,16 +28,16 @@ class device_model {
   using layers = device_layers<L, Dim>;
 
   /// throws: std::bad_alloc, std::runtime_error (the device refused). precondition: layers::supports(weights.config)
-  device_model(const model_weights& weights, const L& layout, quire::tier::device_memory& memory, std::uint32_t max_rows, std::uint32_t max_sequences, std::uint32_t max_tokens)
-      : c_(weights.config), memory_(memory), max_rows_(max_rows), rows_(max_rows, max_sequences, c_.vocabulary), layout_(layout), weights_(weights, memory), layers_(c_),
-        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
+  device_model(const model_weights& weights, const L& layout, quire::tier::device_memory& memory, std::uint32_t max_rows, std::uint32_t max_sequences, std::uint32_t max_tokens, const device_choices& choices = {})
+      : c_(weights.config), choices_(choices), memory_(memory), max_rows_(max_rows), rows_(max_rows, max_sequences, c_.vocabulary), layout_(layout), weights_(weights, memory), layers_(c_),
+        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens, choices)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
     const std::size_t n = max_rows, widest = std::max({c_.width, c_.q_heads * c_.head_dim, c_.ffn}), qkv = (c_.q_heads + 2 * c_.kv_heads) * c_.head_dim;
     const quire::extents e = layout.extent();
     const quire::rope rotary{.dims = c_.rope_dims, .base = c_.rope_base, .factors = weights.rope_factors.empty() ? nullptr : weights.rope_factors.data()};
     std::vector<float> angles(std::size_t{max_tokens} * c_.rope_dims);
     quire::fill_rope(rotary, {0, max_tokens}, angles.data());
     const quire::attention::plan_view worst = plans_.worst();
-    const std::size_t scratch = std::max(layers::decode_kernel::scratch_bytes(worst), layers::chunk_kernel::scratch_bytes(worst));
+    const std::size_t scratch = std::max({layers::decode_kernel::scratch_bytes(worst), layers::prefix_kernel::scratch_bytes(plans_.worst_with_prefixes()), layers::chunk_kernel::scratch_bytes(worst)});
     const std::size_t staging = (quire::tiles_touched(max_rows) + max_sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
     const std::size_t means = L::compensates ? staging + std::size_t{max_sequences} * e.kv_heads * layout.raw().piece_bytes(e.head_dim) : 0;
     for (int pass = 0; pass < 2; ++pass) {  // first how large all is
@@ -64,6 +72,10 @@ class device_model {
   std::uint32_t width() const noexcept { return c_.width; }
   /// On the device, weights not counted.
   std::size_t scratch_bytes() const noexcept { return workspace_bytes_; }
+  /// Steps that were one launch.
+  std::uint64_t replayed() const noexcept { return recordings_.replayed(); }
+  /// Steps whose decodes folded a prefix together.
+  std::uint64_t shared() const noexcept { return shared_; }
 
   /// serve::Model: the last token of each input that wants logits.
   quire::status step(store_type& store, std::span<const quire::serve::model_input> inputs, float* logits) {
@@ -94,12 +106,13 @@ class device_model {
   static void require(const quire::status& s) {
     if (!s) throw std::runtime_error(quire::describe(s));
   }
-  static plan_limits limits(std::uint32_t rows, std::uint32_t sequences, std::uint32_t tokens) {
+  static plan_limits limits(std::uint32_t rows, std::uint32_t sequences, std::uint32_t tokens, const device_choices& choices) {
     quire::device::machine m;
     require(quire::device::look(m));
     if (layers::shared_bytes() > m.shared_bytes)
       require({quire::errc::unsupported_shape, "shared memory of a block on this device", static_cast<std::int64_t>(m.shared_bytes), static_cast<std::int64_t>(layers::shared_bytes()), 1 << 20});
-    return {.units = layers::decode_kernel::numbers.blocks * m.processors, .block_rows = {layers::decode_rows, layers::chunk_rows}, .rows = rows, .sequences = sequences, .tokens = tokens};
+    return {.units = layers::decode_kernel::numbers.blocks * m.processors, .block_rows = {layers::decode_rows, layers::chunk_rows}, .rows = rows, .sequences = sequences, .tokens = tokens,
+            .prefix_rows = layers::prefix_rows, .prefix_units = layers::prefix_kernel::numbers.blocks * m.processors, .shortest_prefix = choices.shortest_prefix};
   }
   /// Tokens, wanted rows, spans, staged tiles and those spans stand in, packed view, plans.
   std::size_t upload_bytes(std::uint32_t sequences, std::uint32_t tokens) const noexcept {
@@ -123,57 +136,100 @@ class device_model {
   /// Everything of a step up to its last copy.
   quire::status enqueue(store_type& store, target to) {
     const quire::device::stream on = memory_.on();
+    plans_.order(store.view(), rows_.spans());
+    const bool alike = choices_.record && plans_.only_decodes() && to.hidden == nullptr && !rows_.wanted().empty() && rows_.count() <= logit_rows;
+    const step_shape shape = plans_.measure(rows_.count(), alike);
+    shared_ += shape.prefixes != 0;
+    if (const quire::status s = send(store, shape); !s) return s;
+    if (!alike) {
+      if (const quire::status s = work(on); !s) return s;
+      if (const quire::status s = fetch(wanted_, to, on); !s) return s;
+    } else {
+      if (const quire::status s = repeat(shape, on); !s) return s;
+      if (const quire::status s = quire::device::copy(to.logits, logits_, rows_.wanted().size() * c_.vocabulary * sizeof(float), on); !s) return s;
+    }
+    return quire::device::copy(flags_.data(), step_.not_finite, 2 * sizeof(std::uint32_t), on);
+  }
+
+  /// What is new goes over. Places depend on the shape and on plans' rooms, which it gives; what has another length in every step comes last.
+  quire::status send(store_type& store, const step_shape& shape) {
     upload_.begin();
-    plans_.order(rows_.spans());
     sequences_.clear();
     for (const auto& s : plans_.spans()) sequences_.push_back({s.sequence, s.first + s.count});
-    std::size_t bytes = 0;
-    for (const auto& s : sequences_) bytes += quire::kv::packed_view_bytes(layout_, 1, s.tokens);
-    const device_upload::place view = upload_.take(bytes);
-    if (const quire::status s = quire::kv::pack_view(store.view(), std::span<const quire::kv::packed_sequence>(sequences_), view.host, view.device, step_.view); !s) return s;
-    step_.view.layout = device_layout_;
     plans_.number();
-    step_.spans = upload_.put(plans_.spans()), step_.span_count = static_cast<std::uint32_t>(plans_.spans().size());
-    step_.staged = upload_.put(plans_.staged()), step_.mean_tiles = upload_.put(plans_.stands());
-    const std::int32_t* const tokens = upload_.put(rows_.tokens());
-    const std::uint32_t* const wanted = upload_.put(rows_.wanted());
+    step_.rows = shape.rows, step_.span_count = shape.spans;
+    step_.spans = upload_.put(plans_.spans(), shape.spans);
+    step_.staged = upload_.put(plans_.staged(), shape.spans), step_.mean_tiles = upload_.put(plans_.stands(), shape.spans);
+    tokens_ = upload_.put(rows_.tokens(), shape.rows);
+    wanted_ = upload_.put(rows_.wanted(), shape.rows);
     if (const quire::status s = plans_.make([this](std::size_t n) {
           const device_upload::place p = upload_.take(n);
           return std::pair(p.host, p.device);
         }); !s)
       return s;
-    if (const quire::status s = upload_.send(); !s) return s;
+    std::size_t bytes = 0;
+    for (const auto& s : sequences_) bytes += quire::kv::packed_view_bytes(layout_, 1, s.tokens);
+    const device_upload::place view = upload_.take(bytes);
+    if (const quire::status s = quire::kv::pack_view(store.view(), std::span<const quire::kv::packed_sequence>(sequences_), view.host, view.device, step_.view); !s) return s;
+    step_.view.layout = device_layout_;
+    return upload_.send();
+  }
 
-    step_.rows = rows_.count();
+  /// From tokens to hidden states.
+  quire::status work(quire::device::stream on) {
     if (const quire::status s = quire::device::clear(step_.not_finite, 2 * sizeof(std::uint32_t), on); !s) return s;
-    const quire::linear::cuda::embed_call<float> embed{.weights = weights_.embedding, .tokens = tokens, .n = step_.rows, .out = step_.x, .stride = c_.width, .outside = step_.not_finite + 1};
+    const quire::linear::cuda::embed_call<float> embed{.weights = weights_.embedding, .tokens = tokens_, .n = step_.rows, .out = step_.x, .stride = c_.width, .outside = step_.not_finite + 1};
     if (const quire::status s = quire::linear::cuda::embed<float>(embed, on); !s) return s;
     for (std::uint32_t l = 0; l < c_.layers; ++l) {
       step_.decode = {plans_.of(span_part::decode, l), step_.staged, step_.mean_tiles};
       step_.chunk = {plans_.of(span_part::chunk, l), step_.staged + plans_.first(span_part::chunk), step_.mean_tiles + plans_.first(span_part::chunk)};
       if (const quire::status s = layers_.layer(weights_.layers[l], l, step_, on); !s) return s;
     }
-    if (const quire::status s = fetch(wanted, to, on); !s) return s;
-    return quire::device::copy(flags_.data(), step_.not_finite, 2 * sizeof(std::uint32_t), on);
+    return {};
+  }
+  /// The same, and logits of as many wanted rows, for a step of decodes.
+  quire::status repeat(const step_shape& shape, quire::device::stream on) {
+    const auto all = [&] {
+      if (const quire::status s = work(on); !s) return s;
+      return logits_of(wanted_, shape.rows, on);
+    };
+    return recordings_.run({shape, step_.view}, on, all);
   }
 
+  /// Logits of n wanted rows, at most logit_rows.
+  quire::status logits_of(const std::uint32_t* wanted, std::uint32_t n, quire::device::stream on) {
+    if (const quire::status s = layers_.finish(weights_.output_norm, step_, wanted, n, step_.h, on); !s) return s;
+    const quire::linear::cuda::multiply_call<float> head{.weights = weights_.head, .x = step_.h, .x_stride = c_.width, .n = n, .y = logits_, .y_stride = c_.vocabulary};
+    return quire::linear::cuda::multiply<float>(head, on);
+  }
   /// The wanted rows to the host, some at a time.
   quire::status fetch(const std::uint32_t* wanted, target to, quire::device::stream on) {
     const auto all = static_cast<std::uint32_t>(rows_.wanted().size());
     for (std::uint32_t at = 0, n = 0; at < all; at += n) {
       n = std::min(logit_rows, all - at);
-      if (const quire::status s = layers_.finish(weights_.output_norm, step_, wanted + at, n, step_.h, on); !s) return s;
-      if (to.hidden != nullptr)
+      if (to.hidden != nullptr) {
+        if (const quire::status s = layers_.finish(weights_.output_norm, step_, wanted + at, n, step_.h, on); !s) return s;
         if (const quire::status s = quire::device::copy(to.hidden + std::size_t{at} * c_.width, step_.h, std::size_t{n} * c_.width * sizeof(float), on); !s) return s;
-      if (to.logits == nullptr) continue;
-      const quire::linear::cuda::multiply_call<float> head{.weights = weights_.head, .x = step_.h, .x_stride = c_.width, .n = n, .y = logits_, .y_stride = c_.vocabulary};
-      if (const quire::status s = quire::linear::cuda::multiply<float>(head, on); !s) return s;
+        continue;
+      }
+      if (const quire::status s = logits_of(wanted + at, n, on); !s) return s;
       if (const quire::status s = quire::device::copy(to.logits + std::size_t{at} * c_.vocabulary, logits_, std::size_t{n} * c_.vocabulary * sizeof(float), on); !s) return s;
     }
     return {};
   }
 
+  /// What launches of a step have baked in: its shape, and where the store's pages and the step's records are.
+  struct baked {
+    step_shape shape;
+    quire::kv::store_view<L> view;
+    bool operator==(const baked& o) const noexcept {
+      const auto &a = view, &b = o.view;
+      return shape == o.shape && std::equal(std::begin(a.base), std::end(a.base), std::begin(b.base)) && a.overlay_base == b.overlay_base && a.sequences == b.sequences && a.seed == b.seed && a.params == b.params;
+    }
+  };
+
   model_config c_;
+  device_choices choices_;
   quire::tier::device_memory& memory_;
   std::uint32_t max_rows_;
   step_rows<L> rows_;
@@ -188,7 +244,11 @@ class device_model {
   device_step<L> step_;
   float *logits_ = nullptr, *angles_ = nullptr;
   quire::kv::head_slot* slots_ = nullptr;
+  const std::int32_t* tokens_ = nullptr;
+  const std::uint32_t* wanted_ = nullptr;
   std::vector<quire::kv::packed_sequence> sequences_;
+  device_recordings<baked> recordings_{16};
+  std::uint64_t shared_ = 0;
 };
 
 }  // namespace quire_lm

@@ -31,7 +31,13 @@ class gpu_model_of final : public gpu_model<L> {
   }
 
  private:
-  quire::tier::device_memory memory_;
+  static quire::device::own_stream opened() {
+    quire::device::own_stream s;
+    if (const quire::status opened = s.open(); !opened) throw std::runtime_error(quire::describe(opened));
+    return s;
+  }
+  quire::device::own_stream stream_ = opened();   // the default one can't be recorded
+  quire::tier::device_memory memory_{stream_.get()};
   device_model<L, Dim> model_;
 };
 

@@ -42,6 +42,12 @@ double relative_difference(std::span<const float> want, std::span<const float> g
 }
 std::int32_t likeliest(std::span<const float> logits) { return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
 
+quire::device::own_stream opened() {
+  quire::device::own_stream s;
+  REQUIRE(s.open());
+  return s;
+}
+
 /// Both models over both stores.
 template <kv::Layout L, std::uint32_t Dim = 64>
 struct pair_of {
@@ -49,8 +55,8 @@ struct pair_of {
 
   explicit pair_of(const model_weights& wide, const model_weights& packed, const L& layout)
       : near(layout, options(layout, nullptr)), far(layout, options(layout, &memory)), cpu(wide, layout, executor, rows, sequences, tokens), gpu(packed, layout, memory, rows, sequences, tokens) {}
-  static kv::store_options<L> options(const L& layout, quire::tier::memory* where) {
-    auto o = kv::pages_for(layout, sequences, tokens, rows);
+  static kv::store_options<L> options(const L& layout, quire::tier::memory* where, std::uint32_t most_sequences = sequences, std::uint32_t most_tokens = tokens) {
+    auto o = kv::pages_for(layout, most_sequences, most_tokens, rows);
     o.memory = where;
     return o;
   }
@@ -105,7 +111,8 @@ struct pair_of {
     REQUIRE(far.truncate(s, length));
   }
 
-  quire::tier::device_memory memory;
+  quire::device::own_stream stream = opened();
+  quire::tier::device_memory memory{stream.get()};
   quire::thread_executor executor{1};
   kv::store<L> near, far;
   llama<L, quire::thread_executor> cpu;
@@ -163,6 +170,64 @@ void generate(const L& layout, const model_weights& w, double bound) {
   CHECK(both.far.check());
 }
 
+/// Two models on the device over a store each: one that records steps and shares prefixes, one that does neither. They say the same, bit for bit.
+template <kv::Layout L>
+struct device_twins {
+  static constexpr std::uint32_t rows = 96, sequences = 6, tokens = 640;
+  struct one {
+    one(const model_weights& w, const L& layout, const device_choices& choices)
+        : store(layout, pair_of<L>::options(layout, &memory, sequences, tokens)), model(w, layout, memory, rows, sequences, tokens, choices) {}
+    quire::device::own_stream stream = opened();
+    quire::tier::device_memory memory{stream.get()};
+    kv::store<L> store;
+    device_model<L, 64> model;
+  };
+  device_twins(const model_weights& w, const L& layout) : a(w, layout, {.shortest_prefix = 1}), b(w, layout, {.record = false, .shortest_prefix = 1000}) {}
+
+  /// A sequence of n tokens, the same in both.
+  std::uint32_t open(std::uint32_t n, std::uint32_t salt) {
+    std::uint32_t s = 0, copy = 0;
+    REQUIRE(b.store.open(s));
+    for (std::uint32_t at = 0; at < n; at += std::min(rows, n - at)) static_cast<void>(logits_of(b, {s}, std::min(rows, n - at), salt + at));
+    std::vector<std::byte> image(kv::image_bytes(b.store, s));
+    REQUIRE(kv::export_sequence(b.store, s, image));
+    REQUIRE(kv::import_sequence(a.store, image, copy));
+    REQUIRE(copy == s);
+    return s;
+  }
+  std::uint32_t fork(std::uint32_t from) {
+    std::uint32_t s = 0, same = 0;
+    REQUIRE(a.store.fork(from, s));
+    REQUIRE(b.store.fork(from, same));
+    REQUIRE(s == same);
+    return s;
+  }
+  /// One step of both: n tokens of each sequence.
+  void step(const std::vector<std::uint32_t>& which, std::uint32_t n, std::uint32_t salt) {
+    const auto x = logits_of(a, which, n, salt), y = logits_of(b, which, n, salt);
+    INFO(which.size() << " sequences, " << n << " rows each, salt " << salt);
+    CHECK(std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0);
+  }
+  std::vector<float> logits_of(one& o, const std::vector<std::uint32_t>& which, std::uint32_t n, std::uint32_t salt) {
+    device_test::order(salt);
+    std::vector<std::vector<std::int32_t>> text;
+    std::vector<model_input> in;
+    for (const std::uint32_t s : which) text.push_back(some_tokens(n, salt + 31 * s, o.model.vocabulary()));
+    for (std::size_t i = 0; i < which.size(); ++i) {
+      REQUIRE(o.store.reserve(which[i], n));
+      in.push_back({which[i], o.store.length(which[i]), text[i], true});
+    }
+    std::vector<float> got(which.size() * o.model.vocabulary(), NAN);
+    const quire::status s = o.model.step(o.store, in, got.data());
+    finish();
+    INFO(quire::describe(s));
+    REQUIRE(s);
+    for (const std::uint32_t q : which) REQUIRE(o.store.commit(q, n));
+    return got;
+  }
+  one a, b;
+};
+
 /// The same status, whose text is compared.
 void same_answer(const quire::status& cpu, const quire::status& gpu, quire::errc code) {
   INFO(quire::describe(cpu) << "; " << quire::describe(gpu));
@@ -189,6 +254,34 @@ TEST_CASE("lm cuda: heads of 128 channels and odd groups") {
   const lm_test::small_llama_file file({.layers = 1, .q_heads = 3, .kv_heads = 1, .head_dim = 128}, 2);
   const model_weights w(gguf::file::open(file.path()));
   generate<128>(bf16_pages(w.config.cache_extents()), w, bf16_bound);
+}
+
+TEST_CASE("lm cuda: steps that were recorded, and prefixes folded once, change no bit") {
+  if (!device_or_skip()) return;
+  const lm_test::small_llama_file file({.layers = 1, .q_heads = 2, .kv_heads = 2, .width = 32, .ffn = 32, .vocabulary = 48}, 7);
+  const model_weights w(gguf::file::open(file.path()));
+  const quire::extents e = w.config.cache_extents();
+  const auto generate_both = [&]<kv::Layout L>(const L& layout) {
+    device_twins<L> twins(w, layout);
+    const std::uint32_t s = twins.open(254, 1), t = twins.open(20, 2);
+    for (std::uint32_t i = 0; i < 4; ++i) twins.step({s, t}, 1, 20 + i);       // through the end of a piece: another worker
+    CHECK(twins.a.model.replayed() >= 1);
+    const std::uint64_t before = twins.a.model.replayed();
+    const std::uint32_t u = twins.fork(s), v = twins.fork(s);
+    for (std::uint32_t i = 0; i < 3; ++i) twins.step({u, t, s, v}, 1, 30 + i);  // three begin with the same 256 tokens
+    CHECK(twins.a.model.shared() == (L::stepwise ? 0 : 3));
+    CHECK(twins.a.model.replayed() == before + 2);
+    twins.step({t, u, v}, 1, 40), twins.step({t, u, v}, 1, 41);                // fewer spans than launches are for
+    twins.step({v}, 3, 50), twins.step({u}, 3, 51);                             // fewer rows
+    CHECK(twins.a.model.replayed() == before + (L::stepwise ? 5 : 4));
+    twins.step({v, t}, 1, 60);                                                  // what was recorded first, for other sequences
+    CHECK(twins.a.model.replayed() == before + (L::stepwise ? 6 : 5));
+    CHECK(twins.b.model.replayed() + twins.b.model.shared() == 0);
+    CHECK(twins.a.store.check());
+  };
+  const kv::head_classes classes(e, std::vector<std::uint8_t>{1, 0});
+  generate_both(kv::head_split<kv::raw_bf16>(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 60}));
+  generate_both(kv::head_split<repaired<4, 2, 2>, kv::raw_bf16, kv::remainder::mean_token>(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 60}));
 }
 
 TEST_CASE("lm cuda: what a step refuses and what is left of it are the CPU's") {
