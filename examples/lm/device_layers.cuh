@@ -37,6 +37,7 @@ struct device_step {
   const std::uint32_t* mean_tiles = nullptr;
   device_part decode, chunk;                 ///< of this layer's class; a part without items is not launched
   std::uint32_t rows = 0;
+  const wide_products* products = nullptr;       ///< null: packed weights, whatever the rows
   quire::attention::cuda::rotation rotary{};
   std::byte* staging = nullptr;
   std::byte* means = nullptr;
@@ -85,7 +86,8 @@ class device_layers {
   quire::status norm(const float* weight, const device_step<L>& s, quire::device::stream on) const noexcept { return finish(weight, s, nullptr, s.rows, s.h, on); }
 
   static quire::status product(const quire::linear::matrix& m, const device_step<L>& s, float* y, quire::linear::store_mode mode, quire::device::stream on) noexcept {
-    return quire::linear::cuda::multiply<float>({.weights = m, .x = s.h, .x_stride = m.cols, .n = s.rows, .y = y, .y_stride = m.rows, .mode = mode}, on);
+    const quire::linear::cuda::multiply_call<float> call{.weights = m, .x = s.h, .x_stride = m.cols, .n = s.rows, .y = y, .y_stride = m.rows, .mode = mode};
+    return s.products == nullptr ? quire::linear::cuda::multiply<float>(call, on) : s.products->run(call, on);
   }
 
   template <class Kernel>

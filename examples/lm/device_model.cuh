@@ -11,16 +11,17 @@
 
 namespace quire_lm {
 
-/// Choices that change speed and no bit.
+/// Choices that change speed; the last one rounding as well.
 struct device_choices {
   bool record = true;   ///< decode steps like earlier ones are one launch; the memory's stream is not the default one then
   std::uint32_t shortest_prefix = quire::attention::shortest_prefix;   ///< pieces; not measured on a device
+  std::uint32_t wide_rows = 0;   ///< steps with chunks and this many rows multiply weights and rows rounded to bf16 (device_wide.cuh); 0: none does
 };
 
 /// Runs a model on stores of layout L whose pages lie in `memory`. A step sends what is new in one copy, launches its kernels on the memory's
 /// stream and waits for them once, at its end. Launches of a step of decodes are recorded when a step of its shape (step_shape) comes for the second time;
 /// from then on they are one, and what differs from step to step stands in the copy. Owns weights, activations and scratch; borrows the memory, which outlives it.
-/// One step at a time. A step has at most `max_rows` rows; their order and grouping change no bit of a row.
+/// One step at a time. A step has at most `max_rows` rows; their order and grouping change no bit of a row, but for steps of `wide_rows` and more.
 template <quire::kv::Layout L, std::uint32_t Dim>
 class device_model {
  public:
@@ -31,7 +32,8 @@ class device_model {
   device_model(const model_weights& weights, const L& layout, quire::tier::device_memory& memory, std::uint32_t max_rows, std::uint32_t max_sequences, std::uint32_t max_tokens, const device_choices& choices = {})
       : c_(weights.config), choices_(choices), memory_(memory), max_rows_(max_rows), rows_(max_rows, max_sequences, c_.vocabulary), layout_(layout), weights_(weights, memory), layers_(c_),
         plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens, choices)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
-    const std::size_t n = max_rows, widest = std::max({c_.width, c_.q_heads * c_.head_dim, c_.ffn}), qkv = (c_.q_heads + 2 * c_.kv_heads) * c_.head_dim;
+    if (choices.wide_rows != 0 && choices.wide_rows <= max_rows) wide_ = wide_products(products(), choices.wide_rows, max_rows, memory);
+    const std::size_t n = quire::round_up(max_rows, wide_products::unit), widest = std::max({c_.width, c_.q_heads * c_.head_dim, c_.ffn}), qkv = (c_.q_heads + 2 * c_.kv_heads) * c_.head_dim;
     const quire::extents e = layout.extent();
     const quire::rope rotary{.dims = c_.rope_dims, .base = c_.rope_base, .factors = weights.rope_factors.empty() ? nullptr : weights.rope_factors.data()};
     std::vector<float> angles(std::size_t{max_tokens} * c_.rope_dims);
@@ -53,6 +55,7 @@ class device_model {
       if (pass == 0) workspace_ = quire::tier::arena(workspace_bytes_ = at, &memory);
     }
     workspace_.clear(step_.means, means);
+    workspace_.clear(reinterpret_cast<std::byte*>(step_.x), n * c_.width * sizeof(float));  // wide products add to rows that nobody has
     workspace_.clear(step_.staging, staging);  // columns past a chunk's end are multiplied by zero: keep them finite
     workspace_.clear(reinterpret_cast<std::byte*>(step_.arrivals), plans_.most_items() * sizeof(std::uint32_t));
     require(workspace_.write(reinterpret_cast<std::byte*>(angles_), std::as_bytes(std::span(angles))));
@@ -71,7 +74,7 @@ class device_model {
   std::uint32_t max_rows() const noexcept { return max_rows_; }
   std::uint32_t width() const noexcept { return c_.width; }
   /// On the device, weights not counted.
-  std::size_t scratch_bytes() const noexcept { return workspace_bytes_; }
+  std::size_t scratch_bytes() const noexcept { return workspace_bytes_ + wide_.bytes(); }
   /// Steps that were one launch.
   std::uint64_t replayed() const noexcept { return recordings_.replayed(); }
   /// Steps whose decodes folded a prefix together.
@@ -120,6 +123,14 @@ class device_model {
     return device_upload::room(rows + spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes(), 6);
   }
 
+  /// Of a layer; all layers have the same.
+  std::array<wide_shape, 4> products() const noexcept {
+    const device_layer& l = weights_.layers.front();
+    const auto of = [](const quire::linear::matrix& m, quire::linear::store_mode mode) { return wide_shape{.outputs = m.rows, .inputs = m.cols, .mode = mode}; };
+    using enum quire::linear::store_mode;
+    return {of(l.qkv, assign), of(l.output, add), of(l.gate_up, assign), of(l.down, add)};
+  }
+
   quire::status forward(store_type& store, target to) {
     if (rows_.count() == 0) return {};
     QUIRE_ASSERT(store.options().memory == &memory_, "quire_lm::device_model: the store's pages lie in another memory");
@@ -139,6 +150,7 @@ class device_model {
     plans_.order(store.view(), rows_.spans());
     const bool alike = choices_.record && plans_.only_decodes() && to.hidden == nullptr && !rows_.wanted().empty() && rows_.count() <= logit_rows;
     const step_shape shape = plans_.measure(rows_.count(), alike);
+    step_.products = wide_.bytes() != 0 && !plans_.only_decodes() ? &wide_ : nullptr;
     shared_ += shape.prefixes != 0;
     if (const quire::status s = send(store, shape); !s) return s;
     if (!alike) {
@@ -235,6 +247,7 @@ class device_model {
   step_rows<L> rows_;
   L layout_, device_layout_;   // the table of heads is the host's, and the device's
   device_weights weights_;
+  wide_products wide_;
   layers layers_;
   device_plans<L> plans_;
   device_upload upload_;

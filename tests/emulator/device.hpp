@@ -256,6 +256,17 @@ inline status end_recording(stream on, graph& made) noexcept { return detail::to
 inline status replay(graph g, stream on) noexcept { return detail::told(emulator::repeat(g, on), "replay of a recording"); }
 inline void release_graph(graph g) noexcept { emulator::drop_graph(g); }
 
+// A moment has passed when it is marked, but `look` says so only the second time.
+using event = emulator::event_state*;
+inline status open(event& e) noexcept { return e = emulator::open_event(), status{}; }
+inline void close(event e) noexcept { emulator::close_event(e); }
+inline status mark(event e, stream on) noexcept { return detail::told(emulator::mark(e, on), "event of a stream"); }
+inline status follow(stream on, event e) noexcept { return detail::told(emulator::follow(on, e), "event of a stream"); }
+inline status look(event e, bool& passed) noexcept { return passed = emulator::passed(e), status{}; }
+inline status wait(event e) noexcept { return emulator::spoils_recording() ? status{errc::device, "work on a stream", 0, 0, 0, 4} : (emulator::pass(e), status{}); }
+inline status pin(void* p, std::size_t bytes) noexcept { return p != nullptr && bytes != 0 ? status{} : status{errc::device, "pinned memory of the host", 0, 0, 0, 1}; }
+inline void unpin(void*) noexcept {}
+
 /// Runs the grid before it returns, or keeps it for a replay.
 template <class... P, class... A>
 status launch(void (*kernel)(P...), launch_shape s, stream on, A&&... arguments) noexcept {

@@ -10,6 +10,10 @@ struct graph_state {
   std::vector<deed> deeds;
 };
 
+struct event_state {
+  bool marked = false, passed = true;
+};
+
 namespace {
 
 struct recording {
@@ -55,5 +59,19 @@ int repeat(const graph_state* g, stream_state*) {
   return 0;
 }
 void drop_graph(graph_state* g) noexcept { delete g; }
+
+event_state* open_event() { return new event_state; }
+void close_event(event_state* e) noexcept { delete e; }
+int mark(event_state* e, stream_state* on) noexcept {
+  if (own.of != nullptr && (on == nullptr || on == own.of)) return own.spoilt = true, 4;
+  e->marked = true, e->passed = false;
+  return 0;
+}
+int follow(stream_state* on, event_state* e) noexcept {
+  if (own.of != nullptr && (on == nullptr || on == own.of)) return own.spoilt = true, 4;
+  return e->marked ? 0 : 5;
+}
+bool passed(event_state* e) noexcept { return std::exchange(e->passed, true); }
+void pass(event_state* e) noexcept { e->passed = true; }
 
 }  // namespace emulator

@@ -12,6 +12,8 @@ using deed = std::function<int()>;
 struct stream_state;
 struct graph_state;
 
+struct event_state;
+
 stream_state* open_stream();
 void close_stream(stream_state* s) noexcept;
 
@@ -27,5 +29,13 @@ int finish_recording(stream_state* on, graph_state*& made);
 /// Does what was kept, up to what goes wrong. 4: while this thread records, or null.
 int repeat(const graph_state* g, stream_state* on);
 void drop_graph(graph_state* g) noexcept;
+
+/// Events know whether they were marked: `follow` of one that was not orders nothing, and is said (5). They are not recorded (4).
+event_state* open_event();
+void close_event(event_state* e) noexcept;
+int mark(event_state* e, stream_state* on) noexcept;
+int follow(stream_state* on, event_state* e) noexcept;
+bool passed(event_state* e) noexcept;   ///< false once after it was marked
+void pass(event_state* e) noexcept;
 
 }  // namespace emulator

@@ -104,6 +104,27 @@ inline status end_recording(stream on, graph& made) noexcept {
 inline status replay(graph g, stream on) noexcept { return check(cudaGraphLaunch(g, on), "replay of a recording"); }
 inline void release_graph(graph g) noexcept { static_cast<void>(cudaGraphExecDestroy(g)); }
 
+/// A moment of a stream. fails: device.
+using event = cudaEvent_t;
+inline status open(event& e) noexcept { return check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "event"); }
+inline void close(event e) noexcept { static_cast<void>(cudaEventDestroy(e)); }
+/// The moment is when all is done that `on` was asked for before.
+inline status mark(event e, stream on) noexcept { return check(cudaEventRecord(e, on), "event of a stream"); }
+/// What `on` is asked for afterwards begins after the moment.
+inline status follow(stream on, event e) noexcept { return check(cudaStreamWaitEvent(on, e, 0), "event of a stream"); }
+/// Whether it has passed; never waits. fails: device, also for what went wrong before it; `passed` is true then.
+inline status look(event e, bool& passed) noexcept {
+  const cudaError_t said = cudaEventQuery(e);
+  passed = said != cudaErrorNotReady;
+  return passed ? check(said, "work on a stream") : status{};
+}
+/// Until it has passed. fails: as look.
+inline status wait(event e) noexcept { return check(cudaEventSynchronize(e), "work on a stream"); }
+
+/// Memory of the host that was allocated otherwise, for copies that run beside both. fails: device.
+inline status pin(void* p, std::size_t bytes) noexcept { return check(cudaHostRegister(p, bytes, cudaHostRegisterDefault), "pinned memory of the host"); }
+inline void unpin(void* p) noexcept { static_cast<void>(cudaHostUnregister(p)); }
+
 /// The current device. fails: device, where there is none.
 inline status look(machine& m) noexcept {
   int at = 0, processors = 0, bytes = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owners of what device.cuh opens: a stream, and work recorded from one.
+// Owners of what device.cuh opens: a stream, a moment of one, and work recorded from one.
 #pragma once
 
 #include "device.cuh"
@@ -22,6 +22,23 @@ class own_stream {
 
  private:
   stream stream_{};
+};
+
+/// The same for an event.
+class own_event {
+ public:
+  own_event() = default;
+  own_event(own_event&& o) noexcept : event_(std::exchange(o.event_, event{})) {}
+  own_event& operator=(own_event o) noexcept { return std::swap(event_, o.event_), *this; }
+  ~own_event() {
+    if (event_ != event{}) close(event_);
+  }
+  /// precondition: it is not open. fails: device.
+  status open() noexcept { return device::open(event_); }
+  event get() const noexcept { return event_; }
+
+ private:
+  event event_{};
 };
 
 /// Work recorded from a stream: hundreds of launches that cost the host one call. Whatever it reads and writes outlives it, and what changes
