@@ -55,7 +55,7 @@ class device_model {
       if (pass == 0) workspace_ = quire::tier::arena(workspace_bytes_ = at, &memory);
     }
     workspace_.clear(step_.means, means);
-    workspace_.clear(reinterpret_cast<std::byte*>(step_.x), n * c_.width * sizeof(float));  // wide products add to rows that nobody has
+    workspace_.clear(reinterpret_cast<std::byte*>(step_.x), static_cast<std::size_t>(reinterpret_cast<std::byte*>(logits_) - reinterpret_cast<std::byte*>(step_.x)));  // rounded steps have rows that nobody wrote
     workspace_.clear(step_.staging, staging);  // columns past a chunk's end are multiplied by zero: keep them finite
     workspace_.clear(reinterpret_cast<std::byte*>(step_.arrivals), plans_.most_items() * sizeof(std::uint32_t));
     require(workspace_.write(reinterpret_cast<std::byte*>(angles_), std::as_bytes(std::span(angles))));
