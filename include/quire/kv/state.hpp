@@ -38,7 +38,7 @@ struct state_needs {
 
 /// The balancer of one channel, b = √(max|q| / max|k|): keys are sealed times b and queries read them divided by b, so that
 /// both use the same range. Bounded, because a silent channel would ask for any b. from: MiKV (arXiv:2402.18096)
-inline float channel_balance(float query_peak, float key_peak) noexcept {
+QUIRE_HD inline float channel_balance(float query_peak, float key_peak) noexcept {
   if (!(query_peak > 0) || !(key_peak > 0)) return 1.0f;
   const float b = std::sqrt(query_peak / key_peak);
   return b < 1e-2f ? 1e-2f : b > 1e2f ? 1e2f : b;

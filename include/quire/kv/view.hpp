@@ -121,6 +121,7 @@ struct store_view {
         x.pages = r.overlay;
         x.page_stride = overlay_page_bytes(layout);
         x.position = 0;
+        x.position_offset = static_cast<std::uint32_t>(layout.raw().piece_bytes(dim));
         x.exempt = true;
       }
     if constexpr (L::compensates)

@@ -156,7 +156,7 @@ class piece_folder {
     std::uint64_t bits = r.live_bits(tile);
     const kv::visibility model{0, p_.window};
     if (r.exempt && !model.limited()) return bits;
-    if (r.positions != nullptr) {
+    if (r.scattered()) {
       for (std::uint32_t j = 0; j < tile_tokens; ++j)
         if (bits >> j & 1) {
           const auto key = static_cast<std::uint32_t>(r.position_of(tile * tile_tokens + j));

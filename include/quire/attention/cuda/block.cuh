@@ -6,6 +6,7 @@
 #include "../plan_view.hpp"
 #include "../problem.hpp"
 #include "operand.cuh"
+#include "scores.cuh"
 
 namespace quire::inline v0::attention::cuda {
 
@@ -25,6 +26,7 @@ struct layer_call {
   const std::uint32_t* staged = nullptr;    ///< [spans] first such tile of each; null: no span fills one
   const std::byte* means = nullptr;         ///< as settle.cuh leaves them, and `mean_tiles` [spans], where the layout compensates for what it drops
   const std::uint32_t* mean_tiles = nullptr;
+  score_rows scores{};                      ///< where the layout has overlays
   std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents do not matter
   std::uint32_t* arrivals = nullptr;        ///< [plan.item_count] zeros; zeros again when the launch is done
 };
@@ -44,6 +46,7 @@ struct staged_tile {
   std::uint8_t form;        ///< 0 raw, 1 sealed, 2: no tile, for the piece has none (`last`) or the ring had no room yet
   bool exempt, whole, last; ///< seen whatever the window says; seen whole by every row; the last of its piece
   bool turns;               ///< the last exact one of a piece whose sealed values are rotated: their sum so far is turned over
+  std::uint32_t exact = not_exact;   ///< which exact tile it is, where a layout has overlays
 };
 
 /// Compile-time shape of what a block folds: `Rows` query rows of one kv head. Eight and more stand on a tensor-core product's columns;
@@ -52,7 +55,6 @@ template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows>
 struct fold_shape {
   static_assert(Rows == 1 || Rows == 2 || (Rows % 8 == 0 && Rows <= 64), "quire::attention::cuda: Rows must be 1, 2, 8, 16, 32 or 64");
   static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
-  static_assert(!L::overlays, "quire::attention::cuda: layouts that need scores (overlays) have no device kernels yet");
   static_assert(operand<typename L::sealed_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns && operand<typename L::raw_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns,
                 "quire::attention::cuda: values are scaled by token or by tile; scales by channel have no device kernel");
   using layout = L;
@@ -65,6 +67,7 @@ struct fold_shape {
   using value_operand = operand<typename Pair::value_codec, tile_tokens, Dim>;
   static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
   static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
+  static constexpr bool balanced_keys = kv::balances<sealed_pair>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
   static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
 
@@ -81,7 +84,7 @@ struct fold_shape {
   static constexpr std::uint32_t copied_bytes = key_operand<Pair>::copied_bytes + value_operand<Pair>::copied_bytes;
   template <class Pair>
   static constexpr std::uint32_t staged_bytes = key_operand<Pair>::staged_bytes + value_operand<Pair>::staged_bytes;
-  /// Tiles wait in a ring of places of a sealed tile's size; an exact one, of which a sequence has one, takes several.
+  /// Tiles wait in a ring of places of a sealed tile's size; an exact one takes several.
   static constexpr std::uint32_t place_bytes = staged_bytes<sealed_pair>;
   static constexpr std::uint32_t raw_places = (staged_bytes<raw_pair> + place_bytes - 1) / place_bytes;
   /// Of an element, scales included.

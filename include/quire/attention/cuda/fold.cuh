@@ -117,16 +117,16 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
 }
 
 /// Softcap, ALiBi and run bias in the order of attention/problem.hpp, then what rows do not see.
-template <class Block>
+template <class Block, class Scores>
 __device__ void adjust(const problem& p, const work_item& item, const kv::visibility& sees, const staged_tile& t, const row_positions<Block>& rows,
-                       float (&s)[Block::row_blocks][Block::fragment_floats], thread_place me) noexcept {
+                       float (&s)[Block::row_blocks][Block::fragment_floats], thread_place me, const Scores& scores) noexcept {
   const kv::visibility model{0, p.window};
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
     for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) {
       const std::uint32_t token = me.warp * mma_columns + 2 * me.at.g + c / Block::lane_rows, row = Block::row_of(b, c % Block::lane_rows, me.at);
-      const std::uint32_t query = rows.query[b][c % Block::lane_rows], key = static_cast<std::uint32_t>(t.position) + token;
+      const std::uint32_t query = rows.query[b][c % Block::lane_rows], key = scores.position(t, token);
       float x = s[b][c];
       if (p.softcap != 0) x = p.softcap * tanhf(x / p.softcap);
       if (p.alibi != nullptr) x += p.alibi[item.head * p.group() + row % p.group()] * static_cast<float>(static_cast<std::int32_t>(key) - static_cast<std::int32_t>(query));
@@ -137,17 +137,18 @@ __device__ void adjust(const problem& p, const work_item& item, const kv::visibi
     }
 }
 
-/// Takes one staged tile into the registers. Begins after the barrier that shows the tile; two barriers inside.
-template <class Block, class Pair>
+/// Takes one staged tile into the registers, and keeps weights where a layout learns from them. Begins after the barrier that shows the tile; two
+/// barriers inside.
+template <class Block, class Pair, class Scores = no_scores>
 __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, const staged_tile& tile, const problem& p, const work_item& item,
-                          const row_positions<Block>& rows, typename Block::registers& r, thread_place me) noexcept {
+                          const row_positions<Block>& rows, typename Block::registers& r, thread_place me, const Scores& scores = {}) noexcept {
   using keys = typename Block::template key_operand<Pair>;
   using values = typename Block::template value_operand<Pair>;
   constexpr bool raw = std::is_same_v<Pair, typename Block::raw_pair>;
   constexpr std::uint32_t lane_rows = Block::lane_rows;
   float s[Block::row_blocks][Block::fragment_floats];
   multiply_keys<Block, Pair>(m, staged, raw ? m.raw_queries : m.sealed_queries, s, me);
-  if (!tile.whole || p.softcap != 0 || p.alibi != nullptr || tile.bias != 0) adjust<Block>(p, item, m.head.sees, tile, rows, s, me);
+  if (!tile.whole || p.softcap != 0 || p.alibi != nullptr || tile.bias != 0) adjust<Block>(p, item, m.head.sees, tile, rows, s, me, scores);
 
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
@@ -175,6 +176,11 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
       r.m[b][j] = most;
       float first = device::exp2(fmaf(s[b][j], log2_e, -safe)), second = device::exp2(fmaf(s[b][lane_rows + j], log2_e, -safe));
       r.l[b][j] = fmaf(r.l[b][j], factor[b][j], first + second);
+      if constexpr (Scores::active && raw)
+        if (tile.exact != not_exact && scores.has(row) && Block::speaks(me.at)) {
+          scores.keep(row, tile.exact, token, first, second);
+          if (me.warp == 0 && me.at.g == 0) scores.keep_top(row, tile.exact, most);
+        }
       const pair_place to = values::place_of(token / 2);
       const std::uint32_t at = ((to.step * Block::row_blocks + b) * Block::row_lanes + row % 8 * 4 + to.t) * 2 + to.half;
       if (is_repaired<values> && Block::speaks(me.at)) put_pair<Block, repair_products>(m.repair_weights, at, first, second);

@@ -78,6 +78,12 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   prepare_queries<Block, typename Block::raw_pair>(m, m.raw_queries, me);
   if constexpr (!Block::one_form) {
     auto* rows = reinterpret_cast<float*>(m.ring);
+    if constexpr (Block::balanced_keys) {
+      const float* balance = c.view.state(c.plan.spans[item.span].sequence, c.layer, item.head).balance;
+      __syncthreads();
+      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /= balance[i % Block::dim];
+      __syncthreads();
+    }
     if constexpr (Block::rotated_keys) {
       __syncthreads();
       rotate_rows(rows, Block::rows, Block::dim, me);
@@ -107,6 +113,8 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
     for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
       const std::uint32_t row = Block::row_of(b, j, me.at);
       if (row >= count || !Block::speaks(me.at)) continue;
+      if constexpr (Block::layout::overlays)
+        if (me.warp == 0 && me.at.g == 0) scores_for<Block>(c, item).keep_sums(row, r.m[b][j], r.l[b][j]);
       const std::uint32_t head = item.head * group + row % group;
       float scale = r.l[b][j] > 0 ? 1.0f / r.l[b][j] : 0.0f;
       if (c.shape.sink_logits != nullptr && r.l[b][j] > 0) {

@@ -166,11 +166,11 @@ class share : public merger<Narrow, Wide, Call> {
       }
       const std::byte* staged = m.place(tile.begin);
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
-        fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
+        fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_, scores_for<Block>(c_, item));
         if constexpr (Block::rotated_values)
           if (tile.turns) turn_over<Block>(m, r, me_);
       } else if (tile.form == 1) {
-        if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
+        if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_, scores_for<Block>(c_, item));
       }
       last = tile.last;
       entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;
