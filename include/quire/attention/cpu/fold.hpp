@@ -86,7 +86,7 @@ class piece_folder {
     for (std::uint32_t r = 0; r < rows_; ++r) soften(logits_ + r * piece_tokens, out.state[r]);
     if constexpr (Sink::active && TakesWeights<Sink>)
       for (std::uint32_t k = 0; k < piece_tiles; ++k)
-        for (std::uint32_t r = 0; r < rows_ && tiles[k].seen; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
+        for (std::uint32_t r = 0; r < rows_ && tiles[k].run != nullptr; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
     std::fill_n(out.o, rows_ * p_.dim_v, 0.0f);
     bool turned = false;
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
