@@ -9,6 +9,7 @@ _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
 _GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
+_OVERLAY = "attention/cuda/overlay.cuh"
 
 MUTANTS = [
     # Barriers.
@@ -187,4 +188,14 @@ MUTANTS = [
     ("settle", _SETTLE, "rotate_rows(x, 1, dim, me);\n      __syncthreads();", "rotate_rows(x, 1, dim, me);", "sums are taken while they turn"),
     ("settle", _SETTLE, "static_cast<float>(dropped * tile_tokens)", "static_cast<float>(dropped)", "a sum for a mean"),
     ("settle", _SHARE, "c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head)", "c_.mean_tiles[item.span], 0, item.head)", "queries of all tiles read the first one's mean"),
+    # Exact tokens over others.
+    ("overlay", _QUEUE, "live_ = r.live_bits(slot_ - r.slot);", "live_ = ~std::uint64_t{0};", "sealed copies of exact tokens are seen as well, and columns without a token"),
+    ("overlay", _FOLD, "scores.keep(row, tile.exact, token, first, second);", "scores.keep(row, tile.exact, token, second, first);", "neighbours get each other's attention"),
+    ("overlay", _QUERIES, "      __syncthreads();\n      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=", "      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=",
+     "rows are divided while coefficients of exact tiles are made of them"),
+    ("overlay", _OVERLAY, "device::exp2((c_.scores.tops[cell] - sums.m) * device::log2_e) / sums.l", "1.0f / sums.l", "weights count from their piece's largest logit, not the row's"),
+    ("overlay", _OVERLAY, "std::uint64_t{order} << 32 | position;", "std::uint64_t{order} << 32 | ~position;", "of equal scores the older token stays"),
+    ("overlay", _OVERLAY, "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;\n    __syncthreads();", "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;",
+     "tokens move before all know who goes"),
+    ("balance", _APPEND, "c_.rotary.style, at, me_);\n          __syncthreads();", "c_.rotary.style, at, me_);", "a tile is sealed by a balancer that others still write"),
 ]

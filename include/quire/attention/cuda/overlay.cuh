@@ -176,7 +176,7 @@ class overlay_settler {
 };
 
 template <kv::Layout L>
-__global__ void __launch_bounds__(block_threads) overlay_kernel(const __grid_constant__ overlay_call<L> c) {
+__global__ void __launch_bounds__(block_threads, 8) overlay_kernel(const __grid_constant__ overlay_call<L> c) {
   const std::uint32_t heads = c.view.layout.extent().kv_heads;
   overlay_settler<L>(c, blockIdx.x / heads, blockIdx.x % heads, *reinterpret_cast<choice_memory*>(device::shared_memory())).run();
 }
