@@ -4,6 +4,7 @@
 
 #include "device_plans.hpp"
 #include "device_upload.cuh"
+#include "device_waves.hpp"
 #include "device_weights.cuh"
 #include "quire/kv/packed_view.hpp"
 #include "step_rows.hpp"
@@ -22,7 +23,7 @@ class device_model {
   /// throws: std::bad_alloc, std::runtime_error (the device refused). precondition: layers::supports(weights.config)
   device_model(const model_weights& weights, const L& layout, quire::tier::device_memory& memory, std::uint32_t max_rows, std::uint32_t max_sequences, std::uint32_t max_tokens)
       : c_(weights.config), memory_(memory), max_rows_(max_rows), rows_(max_rows, max_sequences, c_.vocabulary), layout_(layout), weights_(weights, memory), layers_(c_),
-        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
+        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens)), waves_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
     const std::size_t n = max_rows, widest = std::max({c_.width, c_.q_heads * c_.head_dim, c_.ffn}), qkv = (c_.q_heads + 2 * c_.kv_heads) * c_.head_dim;
     const quire::extents e = layout.extent();
     const quire::rope rotary{.dims = c_.rope_dims, .base = c_.rope_base, .factors = weights.rope_factors.empty() ? nullptr : weights.rope_factors.data()};
@@ -32,6 +33,8 @@ class device_model {
     const std::size_t scratch = std::max(layers::decode_kernel::scratch_bytes(worst), layers::chunk_kernel::scratch_bytes(worst));
     const std::size_t staging = (quire::tiles_touched(max_rows) + max_sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
     const std::size_t means = L::compensates ? staging + std::size_t{max_sequences} * e.kv_heads * layout.raw().piece_bytes(e.head_dim) : 0;
+    const std::uint32_t score_tiles = 1 + layout.overlay_tiles(max_tokens), score_rows = std::min(max_rows, max_sequences * quire::tile_tokens);
+    std::byte* scores = nullptr;
     for (int pass = 0; pass < 2; ++pass) {  // first how large all is
       std::size_t at = 0;
       const auto take = [&]<class T>(T*& to, std::size_t count) {
@@ -42,8 +45,10 @@ class device_model {
       take(logits_, std::size_t{logit_rows} * c_.vocabulary), take(angles_, angles.size());
       take(step_.staging, staging), take(step_.means, means), take(step_.scratch, scratch), take(step_.arrivals, plans_.most_items());
       take(step_.not_finite, 2), take(slots_, e.heads());
+      if (L::overlays) take(scores, quire::attention::cuda::score_rows::bytes(score_rows, c_.q_heads, score_tiles));
       if (pass == 0) workspace_ = quire::tier::arena(workspace_bytes_ = at, &memory);
     }
+    if (L::overlays) step_.scores = quire::attention::cuda::score_rows::in(scores, score_rows, c_.q_heads, score_tiles);
     workspace_.clear(step_.means, means);
     workspace_.clear(step_.staging, staging);  // columns past a chunk's end are multiplied by zero: keep them finite
     workspace_.clear(reinterpret_cast<std::byte*>(step_.arrivals), plans_.most_items() * sizeof(std::uint32_t));
@@ -56,6 +61,7 @@ class device_model {
     }
     step_.rotary = {.table = angles_, .dims = c_.rope_dims, .style = rotary.style};
     sequences_.reserve(max_sequences);
+    later_.reserve(device_waves<L>::most(max_rows)), later_plans_.reserve(device_waves<L>::most(max_rows));
     require(memory.failure());
   }
 
@@ -103,8 +109,9 @@ class device_model {
   }
   /// Tokens, wanted rows, spans, staged tiles and those spans stand in, packed view, plans.
   std::size_t upload_bytes(std::uint32_t sequences, std::uint32_t tokens) const noexcept {
-    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + 2 * sizeof(std::uint32_t));
-    return device_upload::room(rows + spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes(), 6);
+    const std::uint32_t waves = device_waves<L>::most(max_rows_);
+    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + 3 * sizeof(std::uint32_t));
+    return device_upload::room(rows + waves * spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes() + waves_.most_bytes(), 3 + 4 * waves);
   }
 
   quire::status forward(store_type& store, target to) {
@@ -124,24 +131,30 @@ class device_model {
   quire::status enqueue(store_type& store, target to) {
     const quire::device::stream on = memory_.on();
     upload_.begin();
-    plans_.order(rows_.spans());
+    plans_.order(waves_.first(rows_.spans()));
     sequences_.clear();
-    for (const auto& s : plans_.spans()) sequences_.push_back({s.sequence, s.first + s.count});
+    for (const auto& s : plans_.spans()) sequences_.push_back({s.sequence, waves_.end(rows_.spans(), s.sequence)});
     std::size_t bytes = 0;
     for (const auto& s : sequences_) bytes += quire::kv::packed_view_bytes(layout_, 1, s.tokens);
     const device_upload::place view = upload_.take(bytes);
     if (const quire::status s = quire::kv::pack_view(store.view(), std::span<const quire::kv::packed_sequence>(sequences_), view.host, view.device, step_.view); !s) return s;
     step_.view.layout = device_layout_;
     plans_.number();
-    step_.spans = upload_.put(plans_.spans()), step_.span_count = static_cast<std::uint32_t>(plans_.spans().size());
-    step_.staged = upload_.put(plans_.staged()), step_.mean_tiles = upload_.put(plans_.stands());
+    static_cast<device_wave&>(step_) = describe(plans_);
     const std::int32_t* const tokens = upload_.put(rows_.tokens());
     const std::uint32_t* const wanted = upload_.put(rows_.wanted());
-    if (const quire::status s = plans_.make([this](std::size_t n) {
-          const device_upload::place p = upload_.take(n);
-          return std::pair(p.host, p.device);
+    const auto place = [this](std::size_t n) {
+      const device_upload::place p = upload_.take(n);
+      return std::pair(p.host, p.device);
+    };
+    if (const quire::status s = plans_.make(place); !s) return s;
+    later_.clear(), later_plans_.clear();
+    if (const quire::status s = waves_.each_later(rows_.spans(), sequences_, [&](device_plans<L>& plans) {
+          later_.push_back(describe(plans)), later_plans_.push_back(&plans);
+          return plans.make(place);
         }); !s)
       return s;
+    step_.later = later_;
     if (const quire::status s = upload_.send(); !s) return s;
 
     step_.rows = rows_.count();
@@ -149,12 +162,27 @@ class device_model {
     const quire::linear::cuda::embed_call<float> embed{.weights = weights_.embedding, .tokens = tokens, .n = step_.rows, .out = step_.x, .stride = c_.width, .outside = step_.not_finite + 1};
     if (const quire::status s = quire::linear::cuda::embed<float>(embed, on); !s) return s;
     for (std::uint32_t l = 0; l < c_.layers; ++l) {
-      step_.decode = {plans_.of(span_part::decode, l), step_.staged, step_.mean_tiles};
-      step_.chunk = {plans_.of(span_part::chunk, l), step_.staged + plans_.first(span_part::chunk), step_.mean_tiles + plans_.first(span_part::chunk)};
+      take_plans(step_, plans_, l);
+      for (std::size_t w = 0; w < later_.size(); ++w) take_plans(later_[w], *later_plans_[w], l);
       if (const quire::status s = layers_.layer(weights_.layers[l], l, step_, on); !s) return s;
     }
     if (const quire::status s = fetch(wanted, to, on); !s) return s;
     return quire::device::copy(flags_.data(), step_.not_finite, 2 * sizeof(std::uint32_t), on);
+  }
+
+  /// What kernels need of a wave's spans besides their plans, into the upload.
+  device_wave describe(const device_plans<L>& plans) noexcept {
+    device_wave w;
+    w.spans = upload_.put(plans.spans()), w.span_count = static_cast<std::uint32_t>(plans.spans().size());
+    w.staged = upload_.put(plans.staged()), w.mean_tiles = upload_.put(plans.stands());
+    if constexpr (L::overlays) w.score_rows = upload_.put(waves_.rows_before(plans.spans()));
+    return w;
+  }
+  /// A wave's plans for one layer.
+  static void take_plans(device_wave& w, const device_plans<L>& plans, std::uint32_t layer) noexcept {
+    const std::uint32_t chunks = plans.first(span_part::chunk);
+    w.decode = {plans.of(span_part::decode, layer), w.staged, w.mean_tiles, w.score_rows};
+    w.chunk = {plans.of(span_part::chunk, layer), w.staged + chunks, w.mean_tiles + chunks, L::overlays ? w.score_rows + chunks : nullptr};
   }
 
   /// The wanted rows to the host, some at a time.
@@ -181,6 +209,7 @@ class device_model {
   device_weights weights_;
   layers layers_;
   device_plans<L> plans_;
+  device_waves<L> waves_;
   device_upload upload_;
   quire::tier::pinned_bytes flags_;   // a row was not finite, a token outside of the vocabulary
   quire::tier::arena workspace_;
@@ -189,6 +218,8 @@ class device_model {
   float *logits_ = nullptr, *angles_ = nullptr;
   quire::kv::head_slot* slots_ = nullptr;
   std::vector<quire::kv::packed_sequence> sequences_;
+  std::vector<device_wave> later_;
+  std::vector<const device_plans<L>*> later_plans_;
 };
 
 }  // namespace quire_lm

@@ -94,7 +94,7 @@ class device_plans {
   /// A plan that needs at least as much scratch as any.
   quire::attention::plan_view worst() const noexcept {
     namespace at = quire::attention;
-    const std::uint32_t pieces = quire::ceil_div(quire::tiles_touched(limits_.tokens) + 1, quire::piece_tiles);
+    const std::uint32_t pieces = quire::ceil_div(quire::tiles_touched(limits_.tokens) + 1 + layout_.overlay_tiles(limits_.tokens), quire::piece_tiles);
     quire::attention::plan_view p{.slots = limits_.units};
     for (std::uint32_t g = 0; g < layout_.groups(); ++g) {
       const quire::kv::visibility sees = layout_.group_sees(g);

@@ -9,7 +9,7 @@ _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
 _GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
-_OVERLAY = "attention/cuda/overlay.cuh"
+_OVERLAY, _ENCODE_BALANCED = "attention/cuda/overlay.cuh", "attention/cuda/encode_balanced.cuh"
 
 MUTANTS = [
     # Barriers.
@@ -194,8 +194,8 @@ MUTANTS = [
     ("overlay", _QUERIES, "      __syncthreads();\n      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=", "      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=",
      "rows are divided while coefficients of exact tiles are made of them"),
     ("overlay", _OVERLAY, "device::exp2((c_.scores.tops[cell] - sums.m) * device::log2_e) / sums.l", "1.0f / sums.l", "weights count from their piece's largest logit, not the row's"),
-    ("overlay", _OVERLAY, "std::uint64_t{order} << 32 | position;", "std::uint64_t{order} << 32 | ~position;", "of equal scores the older token stays"),
-    ("overlay", _OVERLAY, "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;\n    __syncthreads();", "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;",
+    ("choice", _OVERLAY, "std::uint64_t{order} << 32 | position;", "std::uint64_t{order} << 32 | ~position;", "of equal scores the older token stays"),
+    ("choice", _OVERLAY, "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;\n    __syncthreads();", "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;",
      "tokens move before all know who goes"),
-    ("balance", _APPEND, "c_.rotary.style, at, me_);\n          __syncthreads();", "c_.rotary.style, at, me_);", "a tile is sealed by a balancer that others still write"),
+    ("balance", _ENCODE_BALANCED, "if (x > most && x < INFINITY) most = x;", "if (x > most) most = x;", "a query that is not finite decides for all keys"),
 ]

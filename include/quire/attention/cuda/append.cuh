@@ -79,10 +79,7 @@ class appender {
       __syncthreads();
       if (to != full) continue;
       if constexpr (kv::balances<typename L::sealed_pair>)
-        if (tile == 0) {
-          fix_balance<typename L::raw_pair::key_codec>(c_.view.state(s.sequence, c_.layer, head_), dim_, c_.rotary.dims, c_.rotary.style, at, me_);
-          __syncthreads();
-        }
+        if (tile == 0) fix_balance<typename L::raw_pair::key_codec>(c_.view.state(s.sequence, c_.layer, head_), dim_, c_.rotary.dims, c_.rotary.style, at, me_);
       const auto sealed = c_.view.layout.sealed();
       std::byte* const out = c_.view.sealed(s.sequence, c_.layer, head_, tile);
       const kv::codec_context key = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::key), value = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::value);

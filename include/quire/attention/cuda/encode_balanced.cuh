@@ -43,7 +43,8 @@ __device__ void note_query_peak(const kv::head_state& state, const query_span& s
   }
 }
 
-/// Fixes the balancer from those queries and the first tile's exact keys; both channels that a rotation mixes get one b. Begins after a barrier.
+/// Fixes the balancer from those queries and the first tile's exact keys; both channels that a rotation mixes get one b. Begins after a barrier;
+/// sealing has one before it reads b.
 template <class Raw>
 __device__ void fix_balance(const kv::head_state& state, std::uint32_t dim, std::uint32_t turning, rope_style style, const std::byte* exact, thread_place me) noexcept {
   const kv::tile_shape s = kv::shape_of(kv::side::key, dim);
