@@ -7,6 +7,7 @@
 
 #include "caches/plain.hpp"
 #include "quire/kv/layout/head_split.hpp"
+#include "quire/kv/layout/overlay.hpp"
 #include "quire/kv/store.hpp"
 #include "weights.hpp"
 
@@ -14,7 +15,9 @@ namespace quire_lm {
 
 /// Names, for messages; the layouts below are theirs.
 inline constexpr std::string_view device_cache_names =
-    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain";
+    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain, h2o";
+
+using important_alone = quire::kv::overlay<quire::kv::paged<quire::kv::raw_bf16>, quire::kv::rest::drop>;
 
 template <class L, class... Known>
 inline constexpr bool one_of_layouts = (std::is_same_v<L, Known> || ...);
@@ -25,7 +28,7 @@ inline constexpr bool on_device =
                    quire::kv::paged<per_channel<4>>, quire::kv::paged<int4_hadamard>, quire::kv::paged<per_channel<2>>, quire::kv::paged<repaired<2, 2, 2>>,
                    quire::kv::paged<repaired<4, 2, 2>>, quire::kv::paged<repaired<2, 2, 0>>, quire::kv::paged<repaired<4, 2, 0>>, quire::kv::head_split<quire::kv::raw_bf16>,
                    quire::kv::head_split<int4_hadamard>, quire::kv::head_split<quire::kv::raw_bf16, quire::kv::raw_bf16, quire::kv::remainder::mean_token>,
-                   quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>>;
+                   quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>, important_alone>;
 
 /// A device_model (device_model.cuh) of any head size, with the memory it works on.
 template <quire::kv::Layout L>

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "catch.hpp"
+#include "lm/caches/scored.hpp"
 #include "lm/caches/split.hpp"
 #include "lm/device_plans.hpp"
 #include "small_llama.hpp"
@@ -30,6 +31,7 @@ TEST_CASE("the caches that are named as a GPU's are those whose layouts have ker
     const cache_spec spec = parse_cache(c.name);
     plain_cache(spec, w.config.cache_extents(), look);
     split_cache(spec, w, o, look);
+    scored_cache(spec, w, o, look);
     if (serves) served.insert(std::string(c.name));
   }
   CHECK(named == served);
