@@ -191,7 +191,7 @@ MUTANTS = [
     # Exact tokens over others.
     ("overlay", _QUEUE, "live_ = r.live_bits(slot_ - r.slot);", "live_ = ~std::uint64_t{0};", "sealed copies of exact tokens are seen as well, and columns without a token"),
     ("overlay", _FOLD, "scores.keep(row, tile.exact, token, first, second);", "scores.keep(row, tile.exact, token, second, first);", "neighbours get each other's attention"),
-    ("overlay", _QUERIES, "      __syncthreads();\n      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=", "      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /=",
+    ("overlay", _QUERIES, "      __syncthreads();\n      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance", "      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance",
      "rows are divided while coefficients of exact tiles are made of them"),
     ("overlay", _OVERLAY, "device::exp2((c_.scores.tops[cell] - sums.m) * device::log2_e) / sums.l", "1.0f / sums.l", "weights count from their piece's largest logit, not the row's"),
     ("choice", _OVERLAY, "std::uint64_t{order} << 32 | position;", "std::uint64_t{order} << 32 | ~position;", "of equal scores the older token stays"),

@@ -34,12 +34,6 @@ class store {
     pools_[tails] = page_pool(options.sequences, tail_bytes(layout), options.sequences, options.memory);
     pools_[overlays] = page_pool(L::overlays ? options.overlay_pages : 0, overlay_page_bytes(layout), options.sequences, options.memory);
     pools_[states] = page_pool(options.sequences, layout.state().bytes(), options.sequences, options.memory);
-    if constexpr (balances<typename L::sealed_pair>) {
-      std::vector<std::byte> block(layout.state().bytes());
-      layout.state().reset(block.data());
-      blank_ = tier::arena(block.size(), options.memory);
-      if (!blank_.write(blank_.data(), block)) throw std::bad_alloc();
-    }
     if constexpr (L::compensates) decoded_.resize(std::size_t{layout.extent().head_dim} * tile_tokens);
     for (auto& s : sequences_) {
       for (auto& table : s.pages) table.reserve(tiles_filled(options.max_tokens));
@@ -353,11 +347,7 @@ class store {
     pools_[pool].clear(page);  // masked columns are multiplied by zero: keep them finite
     return page;
   }
-  void reset_state(std::uint32_t sequence) noexcept {
-    const std::uint32_t page = sequences_[sequence].state;
-    if constexpr (balances<typename L::sealed_pair>) pools_[states].copy(page, 0, blank_.data(), layout_.state().bytes());
-    else pools_[states].clear(page);
-  }
+  void reset_state(std::uint32_t sequence) noexcept { pools_[states].clear(sequences_[sequence].state); }
   std::byte* state_at(std::uint32_t sequence) noexcept { return pools_[states].page(sequences_[sequence].state); }
   void drop_unseen(entry& s, std::uint32_t g) noexcept {
     const visibility sees = s.sees(layout_, g);
@@ -402,7 +392,6 @@ class store {
   std::vector<typename store_view<L>::record> records_;
   std::vector<entry> sequences_;
   std::vector<float> decoded_;   ///< one tile, where dropped ones are summed
-  tier::arena blank_;            ///< the state block of an empty sequence, where that is not zeros
 };
 
 }  // namespace quire::inline v0::kv

@@ -81,7 +81,7 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
     if constexpr (Block::balanced_keys) {
       const float* balance = c.view.state(c.plan.spans[item.span].sequence, c.layer, item.head).balance;
       __syncthreads();
-      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] /= balance[i % Block::dim];
+      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance[0] != 0 ? rows[i] / balance[i % Block::dim] : 0.0f;  // none yet: no tile is sealed
       __syncthreads();
     }
     if constexpr (Block::rotated_keys) {
