@@ -151,7 +151,7 @@ MUTANTS = [
     ("chunks", _QUERIES, "rotate_rows(turned, count, Block::dim, me);\n    __syncthreads();", "rotate_rows(turned, count, Block::dim, me);", "outputs are written while they turn"),
     ("chunks", _QUERIES, "    if constexpr (Block::rotated_keys) {\n      __syncthreads();", "    if constexpr (Block::rotated_keys) {", "queries turn while coefficients are made of them"),
     ("chunks", _QUERIES, "2 * keys::pair_of({step, l.t, 0});", "2 * keys::pair_of({step, l.t, 0}) + 1;", "coefficients one channel off"),
-    ("split", _QUERIES, "if (me.lane == 0) m.query_sum[r] = sum;", "if (me.lane == 0) m.query_sum[r / 2] = sum;", "sums of queries in other rows' places"),
+    ("split", _QUERIES, "if (me.lane == 0) m.query_sum[k] = sum;", "if (me.lane == 0) m.query_sum[k / 2] = sum;", "sums of queries in other rows' places"),
     ("split", _QUERIES, "(item.head * group + r % group) * Block::dim + channel]) * scale", "(item.head + r % group) * Block::dim + channel]) * scale", "query heads of another kv head"),
     ("split", _QUERIES, "const std::uint32_t head = item.head * group + row % group;", "const std::uint32_t head = item.head * group + row / group;", "outputs in another head's place"),
     ("chunks", _QUERIES, "for (std::uint32_t i = me.thread; i < count * Block::dim; i += block_threads) {", "for (std::uint32_t i = block_threads - 1 - me.thread; i < count * Block::dim; i += block_threads) {",

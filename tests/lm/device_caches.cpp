@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "lm/caches/scored.hpp"
 #include "lm/caches/split.hpp"
-#include "lm/device_plans.hpp"
+#include "lm/device_waves.hpp"
 #include "small_llama.hpp"
 
 using namespace quire_lm;
@@ -128,4 +128,34 @@ TEST_CASE("no step needs more room than its limits say") {
       REQUIRE(plans.of(p, 0).slots <= plans.worst().slots);
     }
   }
+}
+
+TEST_CASE("waves of a step are the tiles of its spans, one after another, numbered as the sequences are packed") {
+  using base = quire::kv::paged<quire::kv::raw_bf16>;
+  const base pages({1, 1, 64});
+  const quire::kv::overlay<base, quire::kv::rest::drop> layout(pages, {}, 1000);
+  const quire::attention::problem shape{.q_heads = 1, .kv_heads = 1};
+  const plan_limits limits{.units = 3, .rows = 300, .sequences = 4, .tokens = 1000};
+  const std::vector<query_span> step{{7, 60, 150, 0}, {3, 128, 64, 150}, {5, 63, 2, 214}};
+  device_waves waves(layout, shape, limits);
+  const auto first = waves.first(step);
+  REQUIRE(first.size() == 3);
+  CHECK((first[0].count == 4 && first[1].count == 64 && first[2].count == 1));
+  CHECK(waves.end(step, 7) == 210);
+  CHECK(std::vector<std::uint32_t>(waves.rows_before(first).begin(), waves.rows_before(first).end()) == std::vector<std::uint32_t>{0, 4, 68});
+  const std::vector<quire::kv::packed_sequence> packed{{5, 65}, {7, 210}, {3, 192}};
+  std::vector<std::vector<query_span>> later;
+  REQUIRE(waves.each_later(step, packed, [&](const auto& plans) {
+    later.emplace_back(plans.spans().begin(), plans.spans().end());
+    return quire::status{};
+  }));
+  REQUIRE(later.size() == 3);
+  REQUIRE(later[0].size() == 2);  // a decode's row comes before a tile
+  CHECK((later[0][0].sequence == 0 && later[0][0].first == 64 && later[0][0].count == 1 && later[0][0].row == 215));
+  CHECK((later[0][1].sequence == 1 && later[0][1].first == 64 && later[0][1].count == 64 && later[0][1].row == 4));
+  CHECK((later[2].size() == 1 && later[2][0].first == 192 && later[2][0].count == 18));
+  CHECK(later.size() < waves.most(limits.rows));
+  device_waves whole(pages, shape, limits);  // nothing is learned from a tile
+  CHECK(whole.first(step).data() == step.data());
+  CHECK(whole.most(limits.rows) == 1);
 }

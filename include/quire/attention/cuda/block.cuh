@@ -67,6 +67,7 @@ struct fold_shape {
   using value_operand = operand<typename Pair::value_codec, tile_tokens, Dim>;
   static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
   static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
+  static constexpr std::uint32_t key_parts = column_parts_of<key_operand<sealed_pair>>();   ///< of channels with scales of their own
   static constexpr bool balanced_keys = kv::balances<sealed_pair>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
   static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
@@ -145,7 +146,7 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
     alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::weight_words : 4];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
-    float query_sum[Rows];
+    float query_sum[shape::key_parts * Rows];                                               ///< [part of the channels][row]
     staged_tile tiles[Tiles];                                                               ///< one for each turn of copies that is not folded yet
     kv::head_view head;
     std::uint32_t last[2];                                                                  ///< bits: items whose last part this block brought

@@ -46,7 +46,9 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
     for (float& x : least) x = 0;
   }
 
-  keys::for_each_step(staged, column, me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
+  constexpr std::uint32_t parts = column_parts_of<keys>();
+  if constexpr (parts != 1) multiply_split<Block, keys>(staged, queries, column, s, me.at);
+  else keys::for_each_step(staged, column, me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
     float scale[4] = {}, minimum[4] = {};
     if constexpr (keys::scaled == scaling::rows) {
       const std::uint32_t low = 2 * keys::pair_of({step, me.at.t, 0}), high = 2 * keys::pair_of({step, me.at.t, 1}), at[4] = {low, low + 1, high, high + 1};
@@ -104,6 +106,17 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
       const float x = over_lanes(least[b]);
       const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = __shfl_sync(~0u, x, me.at.t * 8 + 4);
       s[b][0] += even, s[b][1] += odd, s[b][2] += even, s[b][3] += odd;
+    }
+  }
+  if constexpr (parts != 1) {
+#pragma unroll
+    for (std::uint32_t part = 0; part < parts; ++part) {
+      const std::uint32_t token = column + 2 * me.at.g;
+      const float minimum[2] = {keys::minimum(staged, part, token), keys::minimum(staged, part, token + 1)};
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
+#pragma unroll
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) s[b][c] = fmaf(minimum[c / lane_rows], m.query_sum[part * Block::rows + Block::row_of(b, c % lane_rows, me.at)], s[b][c]);
     }
   }
   if constexpr (is_repaired<keys>) {

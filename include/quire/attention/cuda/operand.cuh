@@ -45,6 +45,12 @@ struct operand;
 
 template <class Operand>
 inline constexpr bool is_repaired = requires { requires Operand::repaired; };
+/// Into how many parts rows of X fall that have scales of their own in each column (operand_split.cuh); 1 where they have not.
+template <class Operand>
+constexpr std::uint32_t column_parts_of() noexcept {
+  if constexpr (requires { Operand::column_parts; }) return Operand::column_parts;
+  else return 1;
+}
 /// How repairs multiply.
 struct repair_products {
   static constexpr bool f16_products = true;
@@ -168,6 +174,42 @@ __device__ inline void multiply_step(const std::uint32_t* coefficients, std::uin
       multiply<Operand>(y[b], a, x);
     }
   }
+}
+
+/// The same for all rows where columns have a scale for every part of them: each part's product is scaled as it comes out. Minima are left out.
+template <class Block, class Operand>
+__device__ inline void multiply_split(const std::byte* staged, const std::uint32_t* coefficients, std::uint32_t column, float (&y)[Block::row_blocks][Block::fragment_floats], lane_place l) noexcept {
+  constexpr std::uint32_t parts = Block::on_cores ? 1 : Operand::parts_at_once, planes = Operand::planes;   // on CUDA cores a lane's rows lie in one part
+  float sum[parts][Block::row_blocks][Block::fragment_floats];
+  Operand::for_each_step(staged, column, l, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
+#pragma unroll
+    for (std::uint32_t part = 0; part < parts; ++part)
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
+#pragma unroll
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) sum[part][b][c] = step % planes == 0 ? 0.0f : sum[part][b][c];
+    if constexpr (parts == 1) {
+      multiply_step<Block, Operand>(coefficients, step, a, sum[0], l);
+    } else {
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {  // lanes t 0 and 1 have the first part's rows, the others the second's
+        const std::uint64_t w = reinterpret_cast<const std::uint64_t*>(coefficients)[(step * Block::row_blocks + b) * warp_threads + l.g * 4 + l.t];
+        const std::uint32_t low = static_cast<std::uint32_t>(w), high = static_cast<std::uint32_t>(w >> 32);
+        const std::uint32_t first[2] = {l.t < 2 ? low : 0u, l.t < 2 ? high : 0u}, second[2] = {l.t < 2 ? 0u : low, l.t < 2 ? 0u : high};
+        multiply<Operand>(sum[0][b], a, first), multiply<Operand>(sum[1][b], a, second);
+      }
+    }
+    if (step % planes != planes - 1) return;
+#pragma unroll
+    for (std::uint32_t part = 0; part < parts; ++part) {
+      const std::uint32_t at = step / planes * Operand::parts_at_once + (Block::on_cores && Operand::parts_at_once == 2 ? l.t / 2 : part);
+      const float scale[2] = {Operand::scale(staged, at, column + 2 * l.g), Operand::scale(staged, at, column + 2 * l.g + 1)};
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
+#pragma unroll
+        for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) y[b][c] = fmaf(sum[part][b][c], scale[c / Block::lane_rows], y[b][c]);
+    }
+  });
 }
 
 }  // namespace quire::inline v0::attention::cuda

@@ -91,12 +91,13 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
     }
     prepare_queries<Block, typename Block::sealed_pair>(m, m.sealed_queries, me);
     if constexpr (Block::repaired_keys && !Block::on_cores) prepare_queries<Block, typename Block::sealed_pair, true>(m, m.repair_queries, me);
-    if constexpr (Block::template key_operand<typename Block::sealed_pair>::scaled == scaling::columns)
-      for (std::uint32_t r = me.warp; r < Block::rows; r += block_warps) {
+    if constexpr (Block::key_parts != 1 || Block::template key_operand<typename Block::sealed_pair>::scaled == scaling::columns)
+      for (std::uint32_t k = me.warp; k < Block::key_parts * Block::rows; k += block_warps) {
+        const float* from = rows + k % Block::rows * Block::dim + k / Block::rows * (Block::dim / Block::key_parts);
         float sum = 0;
-        for (std::uint32_t i = me.lane; i < Block::dim; i += warp_threads) sum += rows[r * Block::dim + i];
+        for (std::uint32_t i = me.lane; i < Block::dim / Block::key_parts; i += warp_threads) sum += from[i];
         for (std::uint32_t d = 16; d != 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-        if (me.lane == 0) m.query_sum[r] = sum;
+        if (me.lane == 0) m.query_sum[k] = sum;
       }
   }
 }
