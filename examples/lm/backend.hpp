@@ -35,6 +35,7 @@ struct backend_options {
   bool whole_prompts = false;          ///< room for prompts that are read whole (backend::read_whole_until)
   std::uint32_t group_pages = 8;       ///< pages that a sequence takes side by side
   bool page_copies = false;            ///< adjacent pages are not joined to one copy
+  std::uint32_t wide_rows = 64;        ///< on a GPU: rows of a step with chunks from which weights and rows are multiplied as bf16, by cuBLASLt; 0: never. Not measured
   std::span<const std::uint8_t> whole_heads = {};  ///< [layers × kv_heads] of head splits: 1 keeps everything; empty: what the cache chooses
 };
 

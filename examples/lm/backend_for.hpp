@@ -23,6 +23,8 @@ class cpu_model : own_threads, public llama<L, thread_executor> {
   cpu_model(const model_weights& w, const L& layout, const backend_options& o) : own_threads{thread_executor(o.threads)}, base(w, layout, executor, o.max_rows, o.sequences, o.max_tokens) {}
 
   tier::memory* memory() const noexcept { return nullptr; }
+  using link_type = tier::copy_thread;
+  static std::unique_ptr<link_type> link(std::span<const tier::pool_ref> pools) { return std::make_unique<link_type>(pools); }
   status probe(kv::store<L>& store, const serve::model_input& input, calibrate::repeat_scores& to) {
     if constexpr (std::is_same_v<L, kv::paged<kv::raw_bf16>> || std::is_same_v<L, kv::paged<kv::raw_f32, kv::raw_f32>>)
       return base::step_watched(store, input, calibrate::repeat_scores::sink(to));

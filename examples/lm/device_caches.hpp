@@ -3,12 +3,15 @@
 // layout, and what calls them needs no nvcc.
 #pragma once
 
+#include <optional>
 #include <type_traits>
 
 #include "caches/plain.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/kv/layout/overlay.hpp"
 #include "quire/kv/store.hpp"
+#include "quire/tier/link.hpp"
+#include "quire/tier/pool.hpp"
 #include "weights.hpp"
 
 namespace quire_lm {
@@ -30,12 +33,23 @@ inline constexpr bool on_device =
                    quire::kv::head_split<int4_hadamard>, quire::kv::head_split<quire::kv::raw_bf16, quire::kv::raw_bf16, quire::kv::remainder::mean_token>,
                    quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>, important_alone>;
 
+/// A tier::Link between a GPU's memory and the host's (tier/cuda/stream_link.cuh).
+class device_link {
+ public:
+  virtual ~device_link() = default;
+  virtual bool start(std::uint32_t id, const quire::tier::copy& c, double now) noexcept = 0;
+  virtual std::optional<quire::tier::landing> poll(double now) noexcept = 0;
+  virtual double wait(double now) noexcept = 0;
+};
+
 /// A device_model (device_model.cuh) of any head size, with the memory it works on.
 template <quire::kv::Layout L>
 class gpu_model {
  public:
   virtual ~gpu_model() = default;
   virtual quire::tier::memory* memory() noexcept = 0;
+  using link_type = device_link;
+  virtual std::unique_ptr<device_link> link(std::span<const quire::tier::pool_ref> pools) = 0;   ///< the store's and then as many of the host's
   virtual std::uint32_t vocabulary() const noexcept = 0;
   virtual std::uint32_t max_rows() const noexcept = 0;
   virtual std::uint32_t width() const noexcept = 0;

@@ -48,6 +48,7 @@ struct device_step : device_wave {
   quire::kv::store_view<L> view;
   std::span<const device_wave> later;        ///< where the layout has overlays: the host's, one for each further tile
   std::uint32_t rows = 0;
+  const wide_products* products = nullptr;       ///< null: packed weights, whatever the rows
   quire::attention::cuda::rotation rotary{};
   std::byte* staging = nullptr;              ///< staging, means, scores, scratch, arrivals: as in attention's layer_call
   std::byte* means = nullptr;
@@ -60,18 +61,20 @@ struct device_step : device_wave {
   std::uint32_t* not_finite = nullptr;       ///< set to 1 by a key or value row that holds NaN or infinity
 };
 
-/// Layers of a model of one head size over caches of layout L. Two kernels fold: one for spans of few query rows (decodes), one for
-/// chunks of prompts.
+/// Layers of a model of one head size over caches of layout L. One kernel folds spans of few query rows (decodes), one those whose plan has
+/// shared prefixes (it takes more of a processor), one chunks of prompts.
 template <quire::kv::Layout L, std::uint32_t Dim>
 class device_layers {
  public:
   static constexpr std::uint32_t decode_rows = 16, chunk_rows = Dim <= 64 ? 64 : 32;   ///< query rows (tokens × group) of an item
+  static constexpr std::uint32_t prefix_rows = L::stepwise ? 0 : 32;   ///< of a prefix: a decode each
   using decode_kernel = quire::attention::cuda::attend<L, Dim, decode_rows>;
+  using prefix_kernel = quire::attention::cuda::attend<L, Dim, decode_rows, prefix_rows>;
   using chunk_kernel = quire::attention::cuda::attend<L, Dim, chunk_rows>;
 
   explicit device_layers(const model_config& c) noexcept : c_(c) {}
 
-  static constexpr std::size_t shared_bytes() noexcept { return decode_kernel::shared_bytes() > chunk_kernel::shared_bytes() ? decode_kernel::shared_bytes() : chunk_kernel::shared_bytes(); }
+  static constexpr std::size_t shared_bytes() noexcept { return std::max({decode_kernel::shared_bytes(), prefix_kernel::shared_bytes(), chunk_kernel::shared_bytes()}); }
   /// fails: unsupported_shape
   static quire::status supports(const model_config& c) noexcept {
     if (const quire::status s = decode_kernel::supports(shape_of(c)); !s) return s;
@@ -95,7 +98,8 @@ class device_layers {
   quire::status norm(const float* weight, const device_step<L>& s, quire::device::stream on) const noexcept { return finish(weight, s, nullptr, s.rows, s.h, on); }
 
   static quire::status product(const quire::linear::matrix& m, const device_step<L>& s, float* y, quire::linear::store_mode mode, quire::device::stream on) noexcept {
-    return quire::linear::cuda::multiply<float>({.weights = m, .x = s.h, .x_stride = m.cols, .n = s.rows, .y = y, .y_stride = m.rows, .mode = mode}, on);
+    const quire::linear::cuda::multiply_call<float> call{.weights = m, .x = s.h, .x_stride = m.cols, .n = s.rows, .y = y, .y_stride = m.rows, .mode = mode};
+    return s.products == nullptr ? quire::linear::cuda::multiply<float>(call, on) : s.products->run(call, on);
   }
 
   template <class Kernel>
@@ -123,7 +127,7 @@ class device_layers {
                                            .staging = s.staging, .staged = w.staged, .not_finite = s.not_finite};
     if (const quire::status r = ac::append(append, on); !r) return r;
     if (const quire::status r = ac::settle(ac::settle_call<L>{s.view, l, w.spans, w.span_count, s.means, w.mean_tiles}, on); !r) return r;
-    if (const quire::status r = fold<decode_kernel>(w.decode, l, s, on); !r) return r;
+    if (const quire::status r = w.decode.plan.prefix_items == 0 ? fold<decode_kernel>(w.decode, l, s, on) : fold<prefix_kernel>(w.decode, l, s, on); !r) return r;
     if (const quire::status r = fold<chunk_kernel>(w.chunk, l, s, on); !r) return r;
     return ac::settle_overlay(ac::overlay_call<L>{s.view, shape_of(c_), l, w.spans, w.span_count, scores_of(s, w.score_rows)}, on);
   }

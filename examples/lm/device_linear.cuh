@@ -3,6 +3,7 @@
 // every cache, so one unit of a program has their kernels (device_linear_unit.cuh), and others link to them.
 #pragma once
 
+#include "device_wide.cuh"
 #include "quire/attention/cuda/append.cuh"
 #include "quire/linear/cuda/dequantize.cuh"
 #include "quire/linear/cuda/elementwise.cuh"

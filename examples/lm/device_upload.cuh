@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <span>
 
 #include "quire/core/extents.hpp"
@@ -30,10 +31,12 @@ class device_upload {
     used_ = quire::round_up(used_ + bytes, alignment);
     return p;
   }
+  /// `count`: elements that stand there, those past `values` with every field at its default.
   template <class T>
-  const T* put(std::span<const T> values) noexcept {
-    const place p = take(values.size_bytes());
-    if (!values.empty()) std::memcpy(p.host.data(), values.data(), values.size_bytes());
+  const T* put(std::span<const T> values, std::size_t count) noexcept {
+    const place p = take(count * sizeof(T));
+    auto* const to = reinterpret_cast<T*>(p.host.data());
+    std::uninitialized_value_construct(std::uninitialized_copy(values.begin(), values.end(), to), to + count);
     return reinterpret_cast<const T*>(p.device);
   }
   /// fails: device

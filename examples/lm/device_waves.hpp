@@ -34,12 +34,16 @@ class device_waves {
 
   /// The rows of the first wave.
   std::span<const span> first(std::span<const span> step) { return L::overlays ? wave(step, 0) : step; }
+  /// Whether there are others.
+  static bool more(std::span<const span> step) noexcept {
+    return L::overlays && std::any_of(step.begin(), step.end(), [](const span& s) { return quire::attention::rows_in_tile(s, 1).count != 0; });
+  }
   /// f(plans) for each later one, its spans ordered and numbered as `sequences` are. fails: as f does
   template <class F>
-  quire::status each_later(std::span<const span> step, std::span<const quire::kv::packed_sequence> sequences, F&& f) {
+  quire::status each_later(const quire::kv::store_view<L>& view, std::span<const span> step, std::span<const quire::kv::packed_sequence> sequences, F&& f) {
     for (std::uint32_t k = 1; k <= later_.size() && !wave(step, k).empty(); ++k) {
       for (span& s : spans_) s.sequence = static_cast<std::uint32_t>(std::find_if(sequences.begin(), sequences.end(), [&](const auto& p) { return p.sequence == s.sequence; }) - sequences.begin());
-      later_[k - 1].order(spans_);
+      later_[k - 1].order(view, spans_);
       if (const quire::status s = f(later_[k - 1]); !s) return s;
     }
     return {};

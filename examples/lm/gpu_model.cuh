@@ -4,6 +4,7 @@
 
 #include "device_caches.hpp"
 #include "device_model.cuh"
+#include "quire/tier/cuda/stream_link.cuh"
 
 namespace quire_lm {
 
@@ -13,9 +14,10 @@ class gpu_model_of final : public gpu_model<L> {
   using store = quire::kv::store<L>;
   using input = quire::serve::model_input;
 
-  gpu_model_of(const model_weights& w, const L& layout, const backend_options& o) : model_(w, layout, memory_, o.max_rows, o.sequences, o.max_tokens) {}
+  gpu_model_of(const model_weights& w, const L& layout, const backend_options& o) : model_(w, layout, memory_, o.max_rows, o.sequences, o.max_tokens, {.wide_rows = o.wide_rows}) {}
 
   quire::tier::memory* memory() noexcept override { return &memory_; }
+  std::unique_ptr<device_link> link(std::span<const quire::tier::pool_ref> pools) override { return std::make_unique<link_of>(pools, memory_.on()); }
   std::uint32_t vocabulary() const noexcept override { return model_.vocabulary(); }
   std::uint32_t max_rows() const noexcept override { return model_.max_rows(); }
   std::uint32_t width() const noexcept override { return model_.width(); }
@@ -31,7 +33,23 @@ class gpu_model_of final : public gpu_model<L> {
   }
 
  private:
-  quire::tier::device_memory memory_;
+  class link_of final : public device_link {
+   public:
+    link_of(std::span<const quire::tier::pool_ref> pools, quire::device::stream on) : link_(pools, static_cast<std::uint32_t>(pools.size() / 2), on) {}
+    bool start(std::uint32_t id, const quire::tier::copy& c, double now) noexcept override { return link_.start(id, c, now); }
+    std::optional<quire::tier::landing> poll(double now) noexcept override { return link_.poll(now); }
+    double wait(double now) noexcept override { return link_.wait(now); }
+
+   private:
+    quire::tier::stream_link link_;
+  };
+  static quire::device::own_stream opened() {
+    quire::device::own_stream s;
+    if (const quire::status opened = s.open(); !opened) throw std::runtime_error(quire::describe(opened));
+    return s;
+  }
+  quire::device::own_stream stream_ = opened();   // the default one can't be recorded
+  quire::tier::device_memory memory_{stream_.get()};
   device_model<L, Dim> model_;
 };
 

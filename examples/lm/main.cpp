@@ -29,6 +29,7 @@ void add_common(CLI::App& c, common_options& o) {
 void add_kv(CLI::App& c, common_options& o) { c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(cache())->type_name("NAME"); }
 void add_device(CLI::App& c, common_options& o) {
   c.add_option("--device", o.device, "What computes and holds the cache: cpu or cuda (default: cpu)")->check(one_of({"cpu", "cuda"}))->type_name("NAME");
+  c.add_option("--wide-rows", o.wide_rows, "With --device cuda: rows of a step with chunks from which products are cuBLASLt's, of weights and rows rounded to bf16; 0: never, and then chunks change no bit (default: 64)")->check(whole(0, 1 << 20))->type_name("N");
 }
 void add_chunk(CLI::App& c, std::uint32_t& to, std::uint64_t most) {
   c.add_option("--chunk", to, "Rows of one step: prompts are taken in pieces of this many tokens (default: " + std::to_string(to) + ")")->check(whole(1, most))->type_name("N");
@@ -75,7 +76,7 @@ void add_bench(CLI::App& app, bench_options& o) {
 }
 void add_compare(CLI::App& app, compare_options& o) {
   CLI::App& c = *app.add_subcommand("compare", "The same model on composed caches, side by side");
-  add_common(c, o);
+  add_common(c, o), add_device(c, o);
   c.add_option("--kv", o.kvs, "Caches, with commas (default: one of each kind; with --suite all)")->allow_extra_args(false)->delimiter(',')->check(cache())->type_name("NAME,...");
   c.add_option("--file", o.file, "UTF-8 text to score (default: the project's own texts)")->type_name("FILE");
   c.add_option("--prompt", o.prompt, "Text that every cache continues")->check(not_empty())->type_name("TEXT");

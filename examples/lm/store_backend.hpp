@@ -15,7 +15,7 @@ namespace quire_lm {
 
 using namespace quire;
 
-/// `Model` answers the calls of llama (model.hpp) and probe, read_bandwidth and memory(), where its store's pages lie (null: the host's).
+/// `Model` answers the calls of llama (model.hpp) and probe, read_bandwidth, memory(), where its store's pages lie (null: the host's), and link(), which moves them.
 template <kv::Layout L, class Model>
 class store_backend final : public backend {
  public:
@@ -23,8 +23,9 @@ class store_backend final : public backend {
       : classes_(std::move(classes)),
         model_(std::move(model)),
         store_(layout, store_options(layout, o, model_->memory())),
-        kept_(store_, {.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse,
-                       .spill = std::string(o.spill), .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}}) {
+        kept_(store_, serve::kept_options{.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse,
+                       .spill = std::string(o.spill), .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}},
+              [this](std::span<const tier::pool_ref> pools) { return model_->link(pools); }) {
     inputs_.reserve(o.max_rows);
   }
 
@@ -131,7 +132,7 @@ class store_backend final : public backend {
   std::unique_ptr<kv::head_classes> classes_;
   std::unique_ptr<Model> model_;
   kv::store<L> store_;
-  serve::kept_store<L> kept_;
+  serve::kept_store<L, typename Model::link_type> kept_;
   std::vector<serve::model_input> inputs_;
   std::uint32_t pages_ = free_pages();  ///< of the empty store
 };

@@ -58,6 +58,8 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--context", o.context, "Tokens of one text, prompt included (default: 4096, or what the model has)")->check(whole(2, most))->type_name("N");
   c.add_option("--heads", o.heads, "Head scores of the model (default: those that came with the program, if any)")->type_name("FILE");
   c.add_option("--isa", o.isa, "Instruction set (default: the best this machine runs)")->type_name("NAME");
+  c.add_option("--device", o.device, "What computes and holds the cache: cpu or cuda (default: cpu); caches of a GPU are those of quire-lm, and --spill is not for it")->check(quire_lm::one_of({"cpu", "cuda"}))->type_name("NAME");
+  c.add_option("--wide-rows", o.wide_rows, "With --device cuda: as quire-lm's (default: 64)")->check(whole(0, 1 << 20))->type_name("N");
   c.add_option("--threads", o.threads, "Threads of the model (default: as the machine has cores)")->check(whole(1, 256))->type_name("N");
   c.add_option("--order", o.policy.order, "Who comes first: fcfs (default), priority, shortest-prefill, longest-prefix, fair (between tenants), fair-priority")->type_name("NAME");
   c.add_option("--batching", o.policy.batching, "What a step holds: chunked (default), chunked-apart, prefill-first, whole, memory-centric")->type_name("NAME");
@@ -181,7 +183,7 @@ int run(int argc, char** argv) {
 
   for (const std::string& w : o.weights) o.policy.weights.push_back(weight_of(w));
   const serving_policy policy = make_policy(o.policy);
-  const quire_lm::instruction_set isa = quire_lm::pick_instruction_set(o.isa);
+  const quire_lm::instruction_set isa = quire_lm::pick_device(o);
   const quire_lm::loaded_model m = quire_lm::load_model(o);
   if (app.count("--context") != 0 && o.context > m.config().context)
     throw bad_input("--context is " + std::to_string(o.context) + ", allowed 2 to the model's " + std::to_string(m.config().context));
@@ -191,7 +193,7 @@ int run(int argc, char** argv) {
   // A few handles beyond the seats: forks of a prompt that wait for one.
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = std::max(o.policy.tau, o.service.max_running), .sequences = o.service.max_running + o.api.limits.n,
                                            .max_tokens = o.context, .total_tokens = o.kv_tokens,
-                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away, .spill = o.spill});
+                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away, .spill = o.spill, .wide_rows = o.wide_rows});
   if (const char* what = words_of(model->spill_found())) std::fprintf(stderr, "quire-server: --spill: %s; it is not used\n", what);
   struct stat file {};
   const bool dated = ::stat(o.model.c_str(), &file) == 0;

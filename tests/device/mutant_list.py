@@ -8,6 +8,7 @@ _FOLD, _SHARE, _QUEUE, _MERGE = "attention/cuda/fold.cuh", "attention/cuda/share
 _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention/cuda/operand.cuh", "attention/cuda/operand_integer.cuh",
                                          "attention/cuda/queries.cuh")
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
+_PLAN = "attention/plan/build.hpp"
 _GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
 _OVERLAY, _ENCODE_BALANCED = "attention/cuda/overlay.cuh", "attention/cuda/encode_balanced.cuh"
 
@@ -198,4 +199,8 @@ MUTANTS = [
     ("choice", _OVERLAY, "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;\n    __syncthreads();", "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;",
      "tokens move before all know who goes"),
     ("balance", _ENCODE_BALANCED, "if (x > most && x < INFINITY) most = x;", "if (x > most) most = x;", "a query that is not finite decides for all keys"),
+    # Recorded launches: what differs from step to step stands in memory.
+    ("replay", _PLAN, ".slots = room.slots};", ".slots = dealt};", "the first step's workers are baked into the grid"),
+    ("replay", _PLAN, "p.depth = p.merge_depth = depth;", "static_cast<void>(depth);", "the first step's depth is baked in: parts of deeper ones overlap"),
+    ("replay", _PLAN, "w = workers; w <= room.slots; ++w)", "w = workers; w <= workers; ++w)", "workers of a longer step go on folding it"),
 ]

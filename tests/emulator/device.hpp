@@ -16,6 +16,7 @@
 
 #include "emulator/emulator.hpp"
 #include "emulator/runtime.hpp"
+#include "emulator/streams.hpp"
 #include "quire/core/number.hpp"
 #include "quire/core/status.hpp"
 
@@ -196,7 +197,7 @@ namespace quire::inline v0::device {
 
 constexpr std::uint32_t architectures[] = {900};   ///< whose limits runtime.hpp has
 
-using stream = struct emulated_stream*;
+using stream = emulator::stream_state*;
 
 struct launch_shape {
   std::uint32_t blocks = 1, threads = 32;
@@ -209,8 +210,10 @@ struct range {
   ~range() {}
 };
 
-// Memory and streams: everything has happened when a call returns. fails: device (`native` 1: no memory; 3: outside of an allocation).
+// Memory and streams: everything has happened when a call returns, unless the stream is recorded. fails: device (`native` 1: no memory, or no device would
+// take the shape; 2: faults were recorded; 3: outside of an allocation; 4: not while this thread records a stream).
 inline status allocate(void*& p, std::size_t bytes) noexcept {
+  if (emulator::spoils_recording()) return {errc::device, "memory of the device", 0, 0, 0, 4};
   try {
     p = emulator::allocate(bytes, "memory of the device");
     return {};
@@ -218,27 +221,55 @@ inline status allocate(void*& p, std::size_t bytes) noexcept {
     return {errc::device, "memory of the device", 0, 0, 0, 1};
   }
 }
-inline void release(void* p) noexcept { emulator::release(p); }
+inline void release(void* p) noexcept {
+  if (p == nullptr || !emulator::spoils_recording()) emulator::release(p);
+}
 inline status allocate_pinned(void*& p, std::size_t bytes) noexcept {
+  if (emulator::spoils_recording()) return {errc::device, "pinned memory of the host", 0, 0, 0, 4};
   p = ::operator new(bytes, std::nothrow);
   return p != nullptr ? status{} : status{errc::device, "pinned memory of the host", 0, 0, 0, 1};
 }
-inline void release_pinned(void* p) noexcept { ::operator delete(p); }
-inline status copy(void* to, const void* from, std::size_t bytes, stream) noexcept {
-  return emulator::copy(to, from, bytes) ? status{} : status{errc::device, "copy", 0, 0, 0, 3};
+inline void release_pinned(void* p) noexcept {
+  if (p == nullptr || !emulator::spoils_recording()) ::operator delete(p);
 }
-inline status clear(void* to, std::size_t bytes, stream) noexcept {
-  return emulator::clear(to, bytes) ? status{} : status{errc::device, "clearing of memory", 0, 0, 0, 3};
+
+namespace detail {
+inline status told(int native, const char* what) noexcept { return native == 0 ? status{} : status{errc::device, what, 0, 0, 0, native}; }
+}  // namespace detail
+inline status copy(void* to, const void* from, std::size_t bytes, stream on) noexcept {
+  return detail::told(emulator::ask(on, [=] { return emulator::copy(to, from, bytes) ? 0 : 3; }), "copy");
 }
-inline status wait(stream) noexcept { return {}; }
+inline status clear(void* to, std::size_t bytes, stream on) noexcept {
+  return detail::told(emulator::ask(on, [=] { return emulator::clear(to, bytes) ? 0 : 3; }), "clearing of memory");
+}
+inline status wait(stream) noexcept { return emulator::spoils_recording() ? status{errc::device, "work on a stream", 0, 0, 0, 4} : status{}; }
 inline status look(machine& m) noexcept {
   m = {3, emulator::most_shared};
   return {};
 }
 
-/// Runs the grid before it returns. fails: device (`native` 1: no device would take the shape; 2: faults were recorded).
+inline status open(stream& s) noexcept { return s = emulator::open_stream(), status{}; }
+inline void close(stream s) noexcept { emulator::close_stream(s); }
+using graph = emulator::graph_state*;
+inline status begin_recording(stream on) noexcept { return detail::told(emulator::start_recording(on), "recording of a stream"); }
+inline status end_recording(stream on, graph& made) noexcept { return detail::told(emulator::finish_recording(on, made), "recording of a stream"); }
+inline status replay(graph g, stream on) noexcept { return detail::told(emulator::repeat(g, on), "replay of a recording"); }
+inline void release_graph(graph g) noexcept { emulator::drop_graph(g); }
+
+// A moment has passed when it is marked, but `look` says so only the second time.
+using event = emulator::event_state*;
+inline status open(event& e) noexcept { return e = emulator::open_event(), status{}; }
+inline void close(event e) noexcept { emulator::close_event(e); }
+inline status mark(event e, stream on) noexcept { return detail::told(emulator::mark(e, on), "event of a stream"); }
+inline status follow(stream on, event e) noexcept { return detail::told(emulator::follow(on, e), "event of a stream"); }
+inline status look(event e, bool& passed) noexcept { return passed = emulator::passed(e), status{}; }
+inline status wait(event e) noexcept { return emulator::spoils_recording() ? status{errc::device, "work on a stream", 0, 0, 0, 4} : (emulator::pass(e), status{}); }
+inline status pin(void* p, std::size_t bytes) noexcept { return p != nullptr && bytes != 0 ? status{} : status{errc::device, "pinned memory of the host", 0, 0, 0, 1}; }
+inline void unpin(void*) noexcept {}
+
+/// Runs the grid before it returns, or keeps it for a replay.
 template <class... P, class... A>
-status launch(void (*kernel)(P...), launch_shape s, stream, A&&... arguments) noexcept {
+status launch(void (*kernel)(P...), launch_shape s, stream on, A&&... arguments) noexcept {
   if (s.blocks == 0 || s.threads == 0) return {};
   if (s.threads > emulator::most_threads) return {errc::device, "threads of a block", s.threads, 1, emulator::most_threads, 1};
   if (s.shared_bytes > emulator::most_shared)
@@ -246,10 +277,11 @@ status launch(void (*kernel)(P...), launch_shape s, stream, A&&... arguments) no
   struct call {
     void (*kernel)(P...);
     std::tuple<P...> values;
-  } const c{kernel, std::tuple<P...>(static_cast<P>(std::forward<A>(arguments))...)};
-  const auto body = [](const void* p) { std::apply(static_cast<const call*>(p)->kernel, static_cast<const call*>(p)->values); };
-  if (emulator::run({s.blocks, s.threads, s.shared_bytes}, body, &c, sizeof c, reinterpret_cast<const void*>(kernel))) return {};
-  return {errc::device, "emulated kernel fault", 0, 0, 0, 2};
+  };
+  return detail::told(emulator::ask(on, [s, c = call{kernel, std::tuple<P...>(static_cast<P>(std::forward<A>(arguments))...)}] {
+    const auto body = [](const void* p) { std::apply(static_cast<const call*>(p)->kernel, static_cast<const call*>(p)->values); };
+    return emulator::run({s.blocks, s.threads, s.shared_bytes}, body, &c, sizeof c, reinterpret_cast<const void*>(c.kernel)) ? 0 : 2;
+  }), "emulated kernel fault");
 }
 
 QUIRE_EMULATED std::byte* shared_memory() noexcept { return emulator::dynamic_shared(); }

@@ -45,7 +45,7 @@ struct planned {
   std::vector<std::vector<std::byte>> kept;
   template <class L>
   void make(device_plans<L>& plans, std::span<const query_span> spans) {
-    plans.order(spans);
+    plans.order({}, spans);
     const quire::status s = plans.make([&](std::size_t n) {
       kept.emplace_back(n + 64);
       auto* at = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(kept.back().data()) + 15) / 16 * 16);
@@ -145,7 +145,9 @@ TEST_CASE("waves of a step are the tiles of its spans, one after another, number
   CHECK(std::vector<std::uint32_t>(waves.rows_before(first).begin(), waves.rows_before(first).end()) == std::vector<std::uint32_t>{0, 4, 68});
   const std::vector<quire::kv::packed_sequence> packed{{5, 65}, {7, 210}, {3, 192}};
   std::vector<std::vector<query_span>> later;
-  REQUIRE(waves.each_later(step, packed, [&](const auto& plans) {
+  CHECK(waves.more(step));
+  CHECK_FALSE(waves.more(std::span(step).subspan(1, 1)));
+  REQUIRE(waves.each_later({}, step, packed, [&](const auto& plans) {
     later.emplace_back(plans.spans().begin(), plans.spans().end());
     return quire::status{};
   }));

@@ -85,9 +85,10 @@ refuses "context too small for a suite" '--context is 512, allowed .* 1024' comp
 refuses "unknown instruction set" "--isa.*'nonsense'.*allowed" generate --model "$none" --prompt a --isa nonsense
 refuses "unknown device" "--device.*'tpu'.*allowed cpu, cuda" generate --model "$none" --prompt a --device tpu
 refuses "a device for a command without one" "'--device' is no flag of calibrate" calibrate --model "$none" --output "$work/made.json" --device cuda
+refuses "a suite on a GPU" "--device is 'cuda' with --suite, allowed cpu" compare --model "$none" --suite kv --report "$work/report.json" --device cuda
 refuses "an instruction set beside a GPU" "--isa is 'avx2' beside --device cuda" generate --model "$none" --prompt a --device cuda --isa avx2
 if [ ! -e /proc/driver/nvidia/version ]; then  # built with CUDA or without, it says what is missing
-  for command in "generate --prompt a" "perplexity --file $work/short" "bench"; do
+  for command in "generate --prompt a" "perplexity --file $work/short" bench compare; do
     refuses "no GPU: $command" "--device: device is 'cuda' \\(.*(without|CUDA device).*\\), allowed cpu" $command --model "$none" --device cuda
   done
 fi

@@ -9,7 +9,7 @@ namespace quire_lm {
 /// fails: bad_input (a cache that a GPU does not serve), std::bad_alloc, std::runtime_error
 std::unique_ptr<backend> make_backend_cuda(const model_weights& w, const backend_options& o) {
   const cache_spec c = parse_cache(o.kv);
-  if (o.away != 0) throw bad_input("sequences away are " + std::to_string(o.away) + ", allowed 0 with --device cuda");
+  if (!o.spill.empty()) throw bad_input("spill folder is " + quoted(o.spill) + ", allowed none with --device cuda: texts are swapped out to memory alone");
   const auto refused = [&] { return bad_input("kv is " + quoted(c.name) + ", allowed with --device cuda " + std::string(device_cache_names)); };
   const auto make = [&](const auto& layout, std::unique_ptr<kv::head_classes> classes) -> std::unique_ptr<backend> {
     using L = std::remove_cvref_t<decltype(layout)>;

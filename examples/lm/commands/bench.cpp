@@ -66,7 +66,7 @@ int bench(const bench_options& o) {
         line.rename("bench " + kv + " depth " + std::to_string(depth) + " batch " + std::to_string(batch));
         line.at(static_cast<double>(rows.size()), static_cast<double>(o.kvs.size() * o.depths.size() * o.batches.size()));
         const auto model = isa.make(*m.weights, {.kv = kv, .threads = o.threads, .max_rows = o.chunk, .sequences = batch + 1,
-                                                 .max_tokens = depth + std::max(o.prompt, o.tokens)});
+                                                 .max_tokens = depth + std::max(o.prompt, o.tokens), .wide_rows = o.wide_rows});
         std::vector<std::uint32_t> sequences(batch);
         for (std::uint32_t i = 0; i < batch; ++i) {
           require(model->open(sequences[i]));

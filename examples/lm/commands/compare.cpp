@@ -63,6 +63,7 @@ footprint measure_footprint(backend& b, std::uint32_t depth) {
 }
 
 int compare(const compare_options& given) {
+  if (!given.suite.empty() && given.device != "cpu") throw bad_input("--device is " + quire_lm::quoted(given.device) + " with --suite, allowed cpu: some of its caches run there alone");
   if (!given.suite.empty()) return compare_suite(given);
   for (const auto& [wrong, flag] : {std::pair(!given.report.empty(), "--report"), std::pair(given.trials.has_value(), "--trials"),
                                     std::pair(given.seed.has_value(), "--seed"), std::pair(given.resume, "--resume"), std::pair(given.whole_prompts, "--whole-prompts"), std::pair(given.facts.has_value(), "--facts"),
@@ -72,7 +73,7 @@ int compare(const compare_options& given) {
   if (o.context == 0) o.context = 2048;
   const std::string text = o.file.empty() ? own_texts() : read_text(o.file, "--file");
   require_utf8(o.prompt, "--prompt");
-  const instruction_set isa = pick_instruction_set(o.isa);
+  const instruction_set isa = pick_device(o);
   const loaded_model m = load_model(o);
   const std::vector<token> tokens = window_tokens(m, text, o.context);
   std::vector<token> prompt;
@@ -89,6 +90,7 @@ int compare(const compare_options& given) {
   std::vector<std::string> asked = o.kvs;
   if (asked.empty()) {  // one of each kind; those that need head scores where there are some
     asked = {"bf16", "fp8", "int8", "int4-hadamard", "kivi-2", "gear-2", "mikv-4", "h2o", "streaming"};
+    if (o.device == "cuda") asked = {"bf16", "fp8", "int8", "int4-hadamard", "kivi-2-g64", "gear-2", "streaming"};
     if (m.weights->heads) asked.insert(asked.end(), {"duo", "duo-int4", "razor"});
   }
   const std::vector<cache_name> names = chosen_caches(asked);
@@ -98,7 +100,7 @@ int compare(const compare_options& given) {
   for (const cache_name& c : names) {
     note(std::string(c.name) + ": speed and size at " + std::to_string(depth) + " tokens (" + std::to_string(rows.size() + 1) + " of " + std::to_string(names.size()) + ")");
     const auto longest = std::max<std::uint32_t>(depth + decode_steps, static_cast<std::uint32_t>(prompt.size()) + o.tokens);
-    const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = longest});
+    const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = longest, .wide_rows = o.wide_rows});
     rows.push_back(measure(*model, c, depth));
     if (prompt.empty()) continue;
     std::size_t ignored = 0;
@@ -109,7 +111,7 @@ int compare(const compare_options& given) {
   std::vector<std::unique_ptr<backend>> owned;
   std::vector<backend*> backends;
   for (const cache_name& c : names) {
-    owned.push_back(isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = o.context}));
+    owned.push_back(isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 1, .max_tokens = o.context, .wide_rows = o.wide_rows}));
     backends.push_back(owned.back().get());
   }
   note("perplexity of all caches on " + std::to_string(tokens.size() / o.context) + " windows of " + std::to_string(o.context) + " tokens");

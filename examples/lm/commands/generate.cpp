@@ -157,7 +157,7 @@ int generate(const generate_options& o) {
   }
   const auto seats = static_cast<std::uint32_t>(std::min<std::size_t>({prompts.size(), 64, o.chunk}));
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = o.chunk, .sequences = seats,
-                                           .max_tokens = static_cast<std::uint32_t>(o.context != 0 ? most : longest), .total_tokens = total});
+                                           .max_tokens = static_cast<std::uint32_t>(o.context != 0 ? most : longest), .total_tokens = total, .wide_rows = o.wide_rows});
 
   const bool streams = prompts.size() == 1 && !o.as_json;
   std::vector<utf8_stream> decoders(prompts.size());

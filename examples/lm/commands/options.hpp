@@ -17,6 +17,7 @@ struct common_options {
   std::string heads;  ///< file of head scores; empty: the committed one of this model, if there is one
   std::string isa;  ///< empty: the best this machine runs
   std::string device = "cpu";  ///< or "cuda"
+  std::uint32_t wide_rows = 64;  ///< backend_options::wide_rows
   std::uint32_t threads = 1;
   bool wide = false;  ///< all weights as f32, no activation rounded to 8 bits
   bool as_json = false;

@@ -21,7 +21,7 @@ int perplexity(const perplexity_options& o) {
   std::vector<std::unique_ptr<backend>> owned;
   std::vector<backend*> backends;
   const auto add = [&](const instruction_set& by, const std::string& kv) {
-    owned.push_back(by.make(*m.weights, {.kv = kv, .threads = o.threads, .max_rows = o.chunk, .sequences = 1, .max_tokens = o.context}));
+    owned.push_back(by.make(*m.weights, {.kv = kv, .threads = o.threads, .max_rows = o.chunk, .sequences = 1, .max_tokens = o.context, .wide_rows = o.wide_rows}));
     backends.push_back(owned.back().get());
   };
   const bool compares = !o.reference.empty();

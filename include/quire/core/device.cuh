@@ -81,6 +81,50 @@ inline status clear(void* to, std::size_t bytes, stream on) noexcept { return ch
 /// Until all that was asked of the stream is done. fails: device, also for what went wrong in a kernel before.
 inline status wait(stream on) noexcept { return check(cudaStreamSynchronize(on), "work on a stream"); }
 
+/// A stream beside the default one, in order with that alone. fails: device.
+inline status open(stream& s) noexcept { return check(cudaStreamCreate(&s), "stream"); }
+inline void close(stream s) noexcept { static_cast<void>(cudaStreamDestroy(s)); }
+
+/// What a stream was asked for while it was recorded, to be asked for again as one: launches with the arguments they had then, copies
+/// and clearings between the places they had then. What stands in memory is read when it runs.
+using graph = cudaGraphExec_t;
+/// What this thread asks of `on` is kept from here on, not started; the default stream can't be recorded. Until `end_recording` the thread may neither
+/// allocate nor release memory, nor wait: that is refused and spoils the recording. A kernel is launched before it is recorded, so that it has been loaded. fails: device.
+inline status begin_recording(stream on) noexcept { return check(cudaStreamBeginCapture(on, cudaStreamCaptureModeThreadLocal), "recording of a stream"); }
+/// `made` is released by the caller. fails: device (what was spoilt too), `made` is null then.
+inline status end_recording(stream on, graph& made) noexcept {
+  made = nullptr;
+  cudaGraph_t kept = nullptr;
+  if (const status s = check(cudaStreamEndCapture(on, &kept), "recording of a stream"); !s) return s;
+  const status s = check(cudaGraphInstantiate(&made, kept, 0), "recording of a stream");
+  static_cast<void>(cudaGraphDestroy(kept));
+  return s;
+}
+/// In the order of the stream. fails: device.
+inline status replay(graph g, stream on) noexcept { return check(cudaGraphLaunch(g, on), "replay of a recording"); }
+inline void release_graph(graph g) noexcept { static_cast<void>(cudaGraphExecDestroy(g)); }
+
+/// A moment of a stream. fails: device.
+using event = cudaEvent_t;
+inline status open(event& e) noexcept { return check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "event"); }
+inline void close(event e) noexcept { static_cast<void>(cudaEventDestroy(e)); }
+/// The moment is when all is done that `on` was asked for before.
+inline status mark(event e, stream on) noexcept { return check(cudaEventRecord(e, on), "event of a stream"); }
+/// What `on` is asked for afterwards begins after the moment.
+inline status follow(stream on, event e) noexcept { return check(cudaStreamWaitEvent(on, e, 0), "event of a stream"); }
+/// Whether it has passed; never waits. fails: device, also for what went wrong before it; `passed` is true then.
+inline status look(event e, bool& passed) noexcept {
+  const cudaError_t said = cudaEventQuery(e);
+  passed = said != cudaErrorNotReady;
+  return passed ? check(said, "work on a stream") : status{};
+}
+/// Until it has passed. fails: as look.
+inline status wait(event e) noexcept { return check(cudaEventSynchronize(e), "work on a stream"); }
+
+/// Memory of the host that was allocated otherwise, for copies that run beside both. fails: device.
+inline status pin(void* p, std::size_t bytes) noexcept { return check(cudaHostRegister(p, bytes, cudaHostRegisterDefault), "pinned memory of the host"); }
+inline void unpin(void* p) noexcept { static_cast<void>(cudaHostUnregister(p)); }
+
 /// The current device. fails: device, where there is none.
 inline status look(machine& m) noexcept {
   int at = 0, processors = 0, bytes = 0;

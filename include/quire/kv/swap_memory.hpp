@@ -9,13 +9,12 @@
 
 namespace quire::inline v0::kv {
 
-/// The pools of a store as a link sees them, in the order in which a swapper numbers them. `more`: room for others behind them.
-/// precondition: the store lies in host memory (a link to a device's is not there yet).
+/// The pools of a store as a link sees them, in the order in which a swapper numbers them. `more`: room for others behind them. Where they lie in a
+/// device's memory (store_options::memory) their addresses are for a link that knows it (tier/cuda/stream_link.cuh), not for `read` and `write`.
 template <Layout L>
 std::vector<tier::memory_pool> device_pools(store<L>& pages, std::size_t more = 0) {
   std::vector<tier::memory_pool> out;
   out.reserve(mirror_options<L>::pools + more);
-  QUIRE_ASSERT(pages.options().memory == nullptr, "quire::kv::device_pools: pages in a device's memory can't be swapped yet");
   for (std::uint32_t p = 0; p < mirror_options<L>::pools; ++p) out.emplace_back(pages.pool(p).base(), pages.pool(p).pages(), pages.pool(p).page_bytes());
   return out;
 }

@@ -65,7 +65,10 @@ class kept_store {
     swap_.emplace(pages, *link_, mirrors, kv::swapper_options{.transfers = o.transfers, .reuse = o.reuse});
   }
   kept_store(store_type& pages, const kept_options& o = {}) requires std::same_as<K, tier::copy_thread>
-      : kept_store(pages, o, [](auto pools) { return std::make_unique<tier::copy_thread>(pools); }) {}
+      : kept_store(pages, o, [&pages](auto pools) {
+          QUIRE_ASSERT(pages.options().memory == nullptr, "quire::serve::kept_store: a thread can't copy pages in a device's memory");
+          return std::make_unique<tier::copy_thread>(pools);
+        }) {}
   kept_store(const kept_store&) = delete;
   kept_store& operator=(const kept_store&) = delete;
 

@@ -3,7 +3,7 @@
 #include "quire/attention/cuda/attend.cuh"
 
 #include "catch.hpp"
-#include "fixture.hpp"
+#include "replay_check.hpp"
 
 using namespace cuda_fixture;
 
@@ -78,4 +78,9 @@ TEST_CASE("cuda: a prefix is folded once for all who share it, and changes no bi
   };
   check(kv::paged<kv::raw_bf16>({2, 2, 64}), std::integral_constant<std::uint32_t, 8>{}, std::integral_constant<std::uint32_t, 32>{});
   check(kv::paged<rotated<4>>({2, 2, 64}), std::integral_constant<std::uint32_t, 8>{}, std::integral_constant<std::uint32_t, 16>{});
+}
+
+TEST_CASE("cuda: a launch that is recorded once folds every step that is planned into the same memory") {
+  if (!device_test::device_or_skip()) return;
+  check_replay();
 }

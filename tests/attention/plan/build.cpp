@@ -308,6 +308,11 @@ TEST_CASE("places in memory depend on the room alone") {
   CHECK((reinterpret_cast<std::uintptr_t>(b.spans) + room.spans * sizeof(query_span) <= reinterpret_cast<std::uintptr_t>(words.data()) + plan_bytes(room)));
   CHECK(b.spans[1].sequence == 1);
   check_view(b);
+  REQUIRE(plan_step(three, p, 0, one, lean_split{}, {.units = 40}, room, std::as_writable_bytes(std::span(words)), a));
+  for (std::uint32_t i = a.item_count; i < room.items; ++i) CHECK(a.items[i] == plan_item{});  // what stood there is gone
+  const plan_view kept = bounded(a, room, 30);
+  CHECK((kept.items == a.items && kept.item_count == room.items && kept.span_count == room.spans && kept.workers == room.slots && kept.slots == room.slots));
+  CHECK((kept.depth == 30 && kept.merge_depth == 30));
 }
 
 TEST_CASE("a plan that does not fit says what is short") {

@@ -2,124 +2,17 @@
 // The model on a device beside the CPU's: the same steps over a store in device memory and one in host memory. The CPU keeps every weight as
 // f32 here, so that it does not round activations to 8 bits; both round attention's operands to bf16, so what is left of an exact cache is f32
 // order and now and then another bf16 neighbour.
-#include "lm/device_model.cuh"
-
-#include <cmath>
-
-#include "device/memory.hpp"
+#include "device_pair.hpp"
+#include "lm/caches/plain.hpp"
 #include "lm/device_linear_unit.cuh"
-#include "lm/gpu_model.cuh"
-#include "lm/model.hpp"
 #include "lm/model_file.hpp"
-#include "lm/small_llama.hpp"
-#include "lm/store_backend.hpp"
 #include "quire/kv/image.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/kv/layout/overlay.hpp"
 
-double quire_lm::device_read_bandwidth(quire::tier::device_memory&) { return 0; }  // what caches/cuda/linear.cu measures
-
-using namespace quire_lm;
-using device_test::device_or_skip;
-using device_test::finish;
-namespace kv = quire::kv;
-using quire::serve::model_input;
+using namespace device_pair;
 
 namespace {
-
-using bf16_pages = kv::paged<kv::raw_bf16>;
-/// Of logits, relative: twice and more of what was found. Found with bf16: 8.4e-4 through a generation; with int4 and GEAR, where the codes of a row
-/// that differs by a rounding may differ by one, 5.6e-3.
-constexpr double bf16_bound = 2e-3, int4_bound = 2e-2;
-using int4_pages = kv::paged<kv::codec_pair<kv::integer<4, kv::group::column>, kv::integer<4, kv::group::row>>>;
-
-double relative_difference(std::span<const float> want, std::span<const float> got) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    const double d = double{got[i]} - double{want[i]};
-    difference += d * d, size += double{want[i]} * double{want[i]};
-  }
-  return std::sqrt(difference / size);
-}
-std::int32_t likeliest(std::span<const float> logits) { return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
-
-/// Both models over both stores.
-template <kv::Layout L, std::uint32_t Dim = 64>
-struct pair_of {
-  static constexpr std::uint32_t rows = 96, sequences = 4, tokens = 320;
-
-  explicit pair_of(const model_weights& wide, const model_weights& packed, const L& layout)
-      : near(layout, options(layout, nullptr)), far(layout, options(layout, &memory)), cpu(wide, layout, executor, rows, sequences, tokens), gpu(packed, layout, memory, rows, sequences, tokens) {}
-  static kv::store_options<L> options(const L& layout, quire::tier::memory* where) {
-    auto o = kv::pages_for(layout, sequences, tokens, rows);
-    o.memory = where;
-    return o;
-  }
-
-  struct input {
-    std::uint32_t sequence;
-    std::vector<std::int32_t> tokens;
-  };
-  /// One step of both; returns the last logits of each input as the device has them, and keeps the largest difference to the CPU's.
-  std::vector<std::vector<float>> step(const std::vector<input>& inputs) {
-    std::vector<model_input> in;
-    for (const input& i : inputs) {
-      const auto n = static_cast<std::uint32_t>(i.tokens.size());
-      REQUIRE(near.reserve(i.sequence, n));
-      REQUIRE(far.reserve(i.sequence, n));
-      in.push_back({i.sequence, near.length(i.sequence), i.tokens, true});
-    }
-    const std::size_t vocabulary = cpu.vocabulary();
-    std::vector<float> want(in.size() * vocabulary), got(want.size(), NAN);
-    const quire::status a = cpu.step(near, in, want.data()), b = gpu.step(far, in, got.data());
-    finish();
-    INFO(quire::describe(a) << "; " << quire::describe(b));
-    REQUIRE((a && b));
-    std::vector<std::vector<float>> out;
-    for (std::size_t i = 0; i < in.size(); ++i) {
-      const std::span w(want.data() + i * vocabulary, vocabulary), g(got.data() + i * vocabulary, vocabulary);
-      const double d = relative_difference(w, g);
-      most = d <= most ? most : d;  // NaN counts
-      out.emplace_back(g.begin(), g.end());
-      const auto n = static_cast<std::uint32_t>(inputs[i].tokens.size());
-      REQUIRE(near.commit(inputs[i].sequence, n));
-      REQUIRE(far.commit(inputs[i].sequence, n));
-    }
-    return out;
-  }
-  std::uint32_t open() {
-    std::uint32_t a = 0, b = 0;
-    REQUIRE(near.open(a));
-    REQUIRE(far.open(b));
-    REQUIRE(a == b);
-    return a;
-  }
-  std::uint32_t fork(std::uint32_t from) {
-    std::uint32_t a = 0, b = 0;
-    REQUIRE(near.fork(from, a));
-    REQUIRE(far.fork(from, b));
-    REQUIRE(a == b);
-    return a;
-  }
-  void truncate(std::uint32_t s, std::uint32_t length) {
-    REQUIRE(near.truncate(s, length));
-    REQUIRE(far.truncate(s, length));
-  }
-
-  quire::tier::device_memory memory;
-  quire::thread_executor executor{1};
-  kv::store<L> near, far;
-  llama<L, quire::thread_executor> cpu;
-  device_model<L, Dim> gpu;
-  double most = 0;
-};
-
-/// `n` tokens, others for another salt.
-std::vector<std::int32_t> some_tokens(std::uint32_t n, std::uint32_t salt, std::uint32_t vocabulary) {
-  std::vector<std::int32_t> t(n);
-  for (std::uint32_t i = 0; i < n; ++i) t[i] = static_cast<std::int32_t>((i * 2654435761u + salt * 40503u + 17) >> 8) % static_cast<std::int32_t>(vocabulary);
-  return t;
-}
 
 /// Prompts in chunks beside decodes, tiles that fill, a fork that goes its own way, a truncation and what follows it.
 template <std::uint32_t Dim, kv::Layout L>
@@ -268,37 +161,6 @@ TEST_CASE("lm cuda: all logits of a chunk, hidden states, and a sequence that mo
   REQUIRE(moved == back);
   static_cast<void>(both.step({{moved, {11, 12}}}));
   CHECK(both.most < bf16_bound);
-}
-
-TEST_CASE("lm cuda: the program's backend on a device, and a prefix that another sequence begins with") {
-  if (!device_or_skip()) return;
-  const lm_test::small_llama_file file({.layers = 1}, 5);
-  const model_weights w(gguf::file::open(file.path()));
-  const int4_pages layout(w.config.cache_extents());
-  const backend_options o{.max_rows = 150, .sequences = 2, .max_tokens = 300, .remembered_tokens = 256};
-  store_backend<int4_pages, gpu_model<int4_pages>> b(make_gpu_model(w, layout, o), layout, nullptr, o);
-  const auto tokens = some_tokens(140, 1, w.config.vocabulary);
-  const auto run = [&](std::uint32_t s, std::uint32_t from) {
-    std::vector<float> logits(w.config.vocabulary);
-    const auto n = static_cast<std::uint32_t>(tokens.size()) - from;
-    REQUIRE(b.reserve(s, n));
-    const model_input in{s, from, std::span(tokens).subspan(from), true};
-    REQUIRE(b.step(b, {&in, 1}, logits.data()));
-    finish();
-    REQUIRE(b.commit(s, n));
-    return logits;
-  };
-  std::uint32_t first = 0, second = 0;
-  REQUIRE(b.open(tokens, first));
-  const auto alone = run(first, 0);
-  REQUIRE(b.remember(first, tokens));
-  b.close(first);
-  CHECK(b.hit(tokens) == 128);
-  REQUIRE(b.open(tokens, second));
-  REQUIRE(b.length(second) == 128);
-  CHECK(run(second, 128) == alone);  // bit for bit: what is read is the same, and rows do not change each other
-  CHECK(b.check());
-  CHECK_THROWS_AS(make_gpu_model(model_weights(gguf::file::open(lm_test::small_llama_file({.layers = 1, .head_dim = 32}, 6).path())), layout, o), bad_input);
 }
 
 TEST_CASE("lm cuda: hidden states of the model's first layers are the CPU's") {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <stdexcept>
 #include <string>
 
 #include "../../device_linear_unit.cuh"
+#include "quire/linear/cuda/cublaslt.cuh"
 
 namespace quire_lm {
 namespace {
@@ -20,7 +22,34 @@ __global__ void read_kernel(const uint4* from, std::size_t n, std::uint32_t* kep
   if (any != 0) *kept = any;
 }
 
+/// cuBLASLt, one product each.
+class lt_engine final : public wide_engine {
+ public:
+  lt_engine() {
+    if (const quire::status s = context_.open(); !s) throw std::runtime_error(quire::describe(s));
+  }
+  std::size_t workspace_bytes() const noexcept override { return std::size_t{32} << 20; }  // of the size that cuBLAS takes itself on sm_90; not measured
+  quire::status prepare(const wide_shape& s, std::uint32_t& at) override {
+    quire::linear::cuda::matmul product;
+    if (const quire::status r = product.prepare(context_, {.n = s.n, .outputs = s.outputs, .inputs = s.inputs, .x_stride = s.inputs, .w_stride = s.inputs, .y_stride = s.outputs,
+                                                           .mode = s.mode, .workspace_bytes = workspace_bytes()}); !r)
+      return r;
+    at = static_cast<std::uint32_t>(products_.size());
+    products_.push_back(std::move(product));
+    return {};
+  }
+  quire::status run(std::uint32_t at, const quire::bf16* w, const quire::bf16* x, float* y, std::byte* workspace, quire::device::stream on) const noexcept override {
+    return products_[at].run(w, x, y, workspace, on);
+  }
+
+ private:
+  quire::linear::cuda::lt_context context_;
+  std::vector<quire::linear::cuda::matmul> products_;
+};
+
 }  // namespace
+
+std::unique_ptr<wide_engine> make_wide_engine() { return std::make_unique<lt_engine>(); }
 
 std::string no_device() {
   int count = 0;

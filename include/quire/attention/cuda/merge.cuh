@@ -27,7 +27,7 @@ class merger {
   /// prefixes have a launch of their own before it.
   __device__ void merge_all(bool of_prefixes) noexcept {
     for (std::uint32_t i = worker_; i < c_.plan.item_count; i += c_.plan.slots) {
-      if ((prefixes && i < c_.plan.prefix_items) != of_prefixes || parts_of(c_.plan.items[i]) == 1) continue;
+      if ((prefixes && i < c_.plan.prefix_items) != of_prefixes || parts_of(c_.plan.items[i]) < 2) continue;
       if (of_prefixes) complete_prefix(i);
       else finish(i);
     }

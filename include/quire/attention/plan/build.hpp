@@ -192,6 +192,7 @@ status plan_step(const L& layout, const problem& p, std::uint32_t layer, std::sp
     }
     std::construct_at(items + number++, plan_item{item});
   });
+  for (; number < room.items; ++number) std::construct_at(items + number, plan_item{});  // nobody's: a recorded launch counts the room's
   step.link(items, members, plan);
   plan.workers = workers;
   for (std::uint32_t w = workers; w <= room.slots; ++w) std::construct_at(cuts + w, plan_cut{totals.items, 0});
@@ -207,6 +208,14 @@ status plan_step(const L& layout, const problem& p, std::uint32_t layer, std::sp
   }
   out = plan;
   return {};
+}
+
+/// The same plan as a recorded launch keeps it, for every step that is planned into the same memory with the same room and prefixes: what kernels
+/// take by value is the room's. `depth`: of those steps' stacks at most.
+constexpr plan_view bounded(plan_view p, plan_room room, std::uint32_t depth) noexcept {
+  p.item_count = room.items, p.span_count = room.spans, p.workers = room.slots;
+  p.depth = p.merge_depth = depth;
+  return p;
 }
 
 }  // namespace quire::inline v0::attention
