@@ -70,7 +70,7 @@ MUTANTS = [
     # Ranges, masks and order.
     ("decode", _FOLD, "for (std::uint32_t d = 4; d < warp_threads; d *= 2) l +=", "for (std::uint32_t d = 8; d < warp_threads; d *= 2) l +=", "half of the lanes are left out of the sums"),
     ("decode", _FOLD, "(t.live >> token & 1u) != 0", "(t.live >> (token + 1) & 1u) != 0", "the newest token is masked"),
-    ("chunks", _FOLD, "key = static_cast<std::uint32_t>(t.position) + token;", "key = static_cast<std::uint32_t>(t.position) + token + 1;", "queries do not see themselves"),
+    ("chunks", _FOLD, "key = scores.position(t, token);", "key = scores.position(t, token) + 1;", "queries do not see themselves"),
     ("chunks", _QUEUE, "<= static_cast<std::int32_t>(item_.first) + 1;", "<= static_cast<std::int32_t>(item_.first + item_.count);", "tiles on the diagonal are taken for whole"),
     ("decode", _QUEUE, "order_ >>= 2, --left_;", "order_ >>= 1, --left_;", "folds one tile twice and another never"),
     ("decode", _QUEUE, "r.base + std::size_t{page_} * r.page_stride", "r.base + std::size_t{slot_ - r.slot} * r.page_stride", "takes slots for pages"),
