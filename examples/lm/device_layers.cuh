@@ -3,12 +3,17 @@
 // allocated or waited for, so a whole step can be captured.
 #pragma once
 
+#include <span>
+
 #include "device_linear.cuh"
 #include "quire/attention/cuda/append.cuh"
 #include "quire/attention/cuda/attend.cuh"
+#include "quire/attention/cuda/operand_balanced.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
 #include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
+#include "quire/attention/cuda/operand_split.cuh"
+#include "quire/attention/cuda/overlay.cuh"
 #include "quire/attention/cuda/settle.cuh"
 #include "weights.hpp"
 
@@ -20,27 +25,35 @@ struct device_layer {
   const float *attention_norm = nullptr, *ffn_norm = nullptr;
 };
 
-/// Spans that one kernel folds, a stretch of the step's: a plan of each class of layers, `staged` and `mean_tiles` from their first span on.
+/// Spans that one kernel folds, a stretch of the step's: a plan of each class of layers, `staged`, `mean_tiles` and `score_rows` from their first span on.
 struct device_part {
   quire::attention::plan_view plan{};
   const std::uint32_t* staged = nullptr;
   const std::uint32_t* mean_tiles = nullptr;
+  const std::uint32_t* score_rows = nullptr;
 };
 
-/// What a layer of a step works on; pointers are the device's, rows begin at multiples of 16 bytes. Spans of few rows come first.
-template <quire::kv::Layout L>
-struct device_step {
-  quire::kv::store_view<L> view;
+/// The spans of a step, or of one wave of it, where a layout takes steps tile by tile. Spans of few rows come first.
+struct device_wave {
   const quire::attention::query_span* spans = nullptr;
   std::uint32_t span_count = 0;
-  const std::uint32_t* staged = nullptr;     ///< staging, staged, means, mean_tiles, scratch, arrivals: as in attention's layer_call
+  const std::uint32_t* staged = nullptr;     ///< staged, mean_tiles: as in attention's layer_call; score_rows: as `first` of its scores
   const std::uint32_t* mean_tiles = nullptr;
+  const std::uint32_t* score_rows = nullptr;
   device_part decode, chunk;                 ///< of this layer's class; a part without items is not launched
+};
+
+/// What a layer of a step works on; pointers are the device's, rows begin at multiples of 16 bytes. The step's own spans are its first wave.
+template <quire::kv::Layout L>
+struct device_step : device_wave {
+  quire::kv::store_view<L> view;
+  std::span<const device_wave> later;        ///< where the layout has overlays: the host's, one for each further tile
   std::uint32_t rows = 0;
   const wide_products* products = nullptr;       ///< null: packed weights, whatever the rows
   quire::attention::cuda::rotation rotary{};
-  std::byte* staging = nullptr;
+  std::byte* staging = nullptr;              ///< staging, means, scores, scratch, arrivals: as in attention's layer_call
   std::byte* means = nullptr;
+  quire::attention::cuda::score_rows scores{};
   std::byte* scratch = nullptr;
   std::uint32_t* arrivals = nullptr;
   float* x = nullptr;                        ///< [rows][width] hidden states, in place
@@ -94,24 +107,39 @@ class device_layers {
   quire::status fold(const device_part& part, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
     const std::size_t q = std::size_t{c_.q_heads} * Dim, row = q + std::size_t{2} * c_.kv_heads * Dim;
     const typename Kernel::call call{.view = s.view, .shape = shape_of(c_), .layer = l, .plan = part.plan, .q = s.wide, .ldq = row, .out = s.h, .ldo = q,
-                                     .staging = s.staging, .staged = part.staged, .means = s.means, .mean_tiles = part.mean_tiles, .scratch = s.scratch, .arrivals = s.arrivals};
+                                     .staging = s.staging, .staged = part.staged, .means = s.means, .mean_tiles = part.mean_tiles, .scores = scores_of(s, part.score_rows), .scratch = s.scratch, .arrivals = s.arrivals};
     return Kernel::launch(call, on);
   }
 
-  quire::status attend(const device_layer& w, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
+  static quire::attention::cuda::score_rows scores_of(const device_step<L>& s, const std::uint32_t* first) noexcept {
+    auto scores = s.scores;
+    scores.first = first;
+    return scores;
+  }
+
+  /// Keys and values of a wave's rows into the cache, then attention of those rows.
+  quire::status attend_wave(const device_wave& w, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
     namespace ac = quire::attention::cuda;
-    using quire::linear::store_mode;
     const std::size_t q = std::size_t{c_.q_heads} * Dim, kv = std::size_t{c_.kv_heads} * Dim, row = q + 2 * kv;
+    const ac::rotate_call<float> rotate{.spans = w.spans, .span_count = w.span_count, .heads = c_.q_heads, .dim = Dim, .x = s.wide, .ld = row, .rotary = s.rotary};
+    if (const quire::status r = ac::rotate(rotate, on); !r) return r;
+    const ac::append_call<L, float> append{.view = s.view, .layer = l, .spans = w.spans, .span_count = w.span_count, .k = s.wide + q, .v = s.wide + q + kv,
+                                           .ldkv = row, .rotary = s.rotary, .q = s.wide, .ldq = row, .group = c_.q_heads / c_.kv_heads,
+                                           .staging = s.staging, .staged = w.staged, .not_finite = s.not_finite};
+    if (const quire::status r = ac::append(append, on); !r) return r;
+    if (const quire::status r = ac::settle(ac::settle_call<L>{s.view, l, w.spans, w.span_count, s.means, w.mean_tiles}, on); !r) return r;
+    if (const quire::status r = w.decode.plan.prefix_items == 0 ? fold<decode_kernel>(w.decode, l, s, on) : fold<prefix_kernel>(w.decode, l, s, on); !r) return r;
+    if (const quire::status r = fold<chunk_kernel>(w.chunk, l, s, on); !r) return r;
+    return ac::settle_overlay(ac::overlay_call<L>{s.view, shape_of(c_), l, w.spans, w.span_count, scores_of(s, w.score_rows)}, on);
+  }
+
+  quire::status attend(const device_layer& w, std::uint32_t l, const device_step<L>& s, quire::device::stream on) const noexcept {
+    using quire::linear::store_mode;
     if (const quire::status r = norm(w.attention_norm, s, on); !r) return r;
     if (const quire::status r = product(w.qkv, s, s.wide, store_mode::assign, on); !r) return r;
-    const ac::append_call<L, float> append{.view = s.view, .layer = l, .spans = s.spans, .span_count = s.span_count, .k = s.wide + q, .v = s.wide + q + kv,
-                                           .ldkv = row, .rotary = s.rotary, .staging = s.staging, .staged = s.staged, .not_finite = s.not_finite};
-    if (const quire::status r = ac::append(append, on); !r) return r;
-    if (const quire::status r = ac::settle(ac::settle_call<L>{s.view, l, s.spans, s.span_count, s.means, s.mean_tiles}, on); !r) return r;
-    const ac::rotate_call<float> rotate{.spans = s.spans, .span_count = s.span_count, .heads = c_.q_heads, .dim = Dim, .x = s.wide, .ld = row, .rotary = s.rotary};
-    if (const quire::status r = ac::rotate(rotate, on); !r) return r;
-    if (const quire::status r = s.decode.plan.prefix_items == 0 ? fold<decode_kernel>(s.decode, l, s, on) : fold<prefix_kernel>(s.decode, l, s, on); !r) return r;
-    if (const quire::status r = fold<chunk_kernel>(s.chunk, l, s, on); !r) return r;
+    if (const quire::status r = attend_wave(s, l, s, on); !r) return r;
+    for (const device_wave& later : s.later)
+      if (const quire::status r = attend_wave(later, l, s, on); !r) return r;
     return product(w.output, s, s.x, store_mode::add, on);
   }
 

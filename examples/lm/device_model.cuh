@@ -5,6 +5,7 @@
 #include "device_plans.hpp"
 #include "device_recordings.cuh"
 #include "device_upload.cuh"
+#include "device_waves.hpp"
 #include "device_weights.cuh"
 #include "quire/kv/packed_view.hpp"
 #include "step_rows.hpp"
@@ -31,7 +32,8 @@ class device_model {
   /// throws: std::bad_alloc, std::runtime_error (the device refused). precondition: layers::supports(weights.config)
   device_model(const model_weights& weights, const L& layout, quire::tier::device_memory& memory, std::uint32_t max_rows, std::uint32_t max_sequences, std::uint32_t max_tokens, const device_choices& choices = {})
       : c_(weights.config), choices_(choices), memory_(memory), max_rows_(max_rows), rows_(max_rows, max_sequences, c_.vocabulary), layout_(layout), weights_(weights, memory), layers_(c_),
-        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens, choices)), upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
+        plans_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens, choices)), waves_(layout, shape_of(c_), limits(max_rows, max_sequences, max_tokens, choices)),
+        upload_(upload_bytes(max_sequences, max_tokens), memory), flags_(2 * sizeof(std::uint32_t)) {
     if (choices.wide_rows != 0 && choices.wide_rows <= max_rows) wide_ = wide_products(products(), choices.wide_rows, max_rows, memory);
     const std::size_t n = quire::round_up(max_rows, wide_products::unit), widest = std::max({c_.width, c_.q_heads * c_.head_dim, c_.ffn}), qkv = (c_.q_heads + 2 * c_.kv_heads) * c_.head_dim;
     const quire::extents e = layout.extent();
@@ -42,6 +44,8 @@ class device_model {
     const std::size_t scratch = std::max({layers::decode_kernel::scratch_bytes(worst), layers::prefix_kernel::scratch_bytes(plans_.worst_with_prefixes()), layers::chunk_kernel::scratch_bytes(worst)});
     const std::size_t staging = (quire::tiles_touched(max_rows) + max_sequences) * e.kv_heads * layout.raw().piece_bytes(e.head_dim);
     const std::size_t means = L::compensates ? staging + std::size_t{max_sequences} * e.kv_heads * layout.raw().piece_bytes(e.head_dim) : 0;
+    const std::uint32_t score_tiles = 1 + layout.overlay_tiles(max_tokens), score_rows = std::min(max_rows, max_sequences * quire::tile_tokens);
+    std::byte* scores = nullptr;
     for (int pass = 0; pass < 2; ++pass) {  // first how large all is
       std::size_t at = 0;
       const auto take = [&]<class T>(T*& to, std::size_t count) {
@@ -52,8 +56,10 @@ class device_model {
       take(logits_, std::size_t{logit_rows} * c_.vocabulary), take(angles_, angles.size());
       take(step_.staging, staging), take(step_.means, means), take(step_.scratch, scratch), take(step_.arrivals, plans_.most_items());
       take(step_.not_finite, 2), take(slots_, e.heads());
+      if (L::overlays) take(scores, quire::attention::cuda::score_rows::bytes(score_rows, c_.q_heads, score_tiles));
       if (pass == 0) workspace_ = quire::tier::arena(workspace_bytes_ = at, &memory);
     }
+    if (L::overlays) step_.scores = quire::attention::cuda::score_rows::in(scores, score_rows, c_.q_heads, score_tiles);
     workspace_.clear(step_.means, means);
     workspace_.clear(reinterpret_cast<std::byte*>(step_.x), static_cast<std::size_t>(reinterpret_cast<std::byte*>(logits_) - reinterpret_cast<std::byte*>(step_.x)));  // rounded steps have rows that nobody wrote
     workspace_.clear(step_.staging, staging);  // columns past a chunk's end are multiplied by zero: keep them finite
@@ -67,6 +73,7 @@ class device_model {
     }
     step_.rotary = {.table = angles_, .dims = c_.rope_dims, .style = rotary.style};
     sequences_.reserve(max_sequences);
+    later_.reserve(device_waves<L>::most(max_rows)), later_plans_.reserve(device_waves<L>::most(max_rows));
     require(memory.failure());
   }
 
@@ -119,8 +126,9 @@ class device_model {
   }
   /// Tokens, wanted rows, spans, staged tiles and those spans stand in, packed view, plans.
   std::size_t upload_bytes(std::uint32_t sequences, std::uint32_t tokens) const noexcept {
-    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + 2 * sizeof(std::uint32_t));
-    return device_upload::room(rows + spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes(), 6);
+    const std::uint32_t waves = device_waves<L>::most(max_rows_);
+    const std::size_t rows = std::size_t{max_rows_} * (sizeof(std::int32_t) + sizeof(std::uint32_t)), spans = sequences * (sizeof(quire::attention::query_span) + 3 * sizeof(std::uint32_t));
+    return device_upload::room(rows + waves * spans + quire::kv::packed_view_bytes(layout_, sequences, tokens) + plans_.most_bytes() + waves_.most_bytes(), 3 + 4 * waves);
   }
 
   /// Of a layer; all layers have the same.
@@ -147,10 +155,11 @@ class device_model {
   /// Everything of a step up to its last copy.
   quire::status enqueue(store_type& store, target to) {
     const quire::device::stream on = memory_.on();
-    plans_.order(store.view(), rows_.spans());
-    const bool alike = choices_.record && plans_.only_decodes() && to.hidden == nullptr && !rows_.wanted().empty() && rows_.count() <= logit_rows;
+    plans_.order(store.view(), waves_.first(rows_.spans()));
+    const bool decodes = plans_.only_decodes() && !waves_.more(rows_.spans());
+    const bool alike = choices_.record && decodes && to.hidden == nullptr && !rows_.wanted().empty() && rows_.count() <= logit_rows;
     const step_shape shape = plans_.measure(rows_.count(), alike);
-    step_.products = wide_.bytes() != 0 && !plans_.only_decodes() ? &wide_ : nullptr;
+    step_.products = wide_.bytes() != 0 && !decodes ? &wide_ : nullptr;
     shared_ += shape.prefixes != 0;
     if (const quire::status s = send(store, shape); !s) return s;
     if (!alike) {
@@ -167,18 +176,25 @@ class device_model {
   quire::status send(store_type& store, const step_shape& shape) {
     upload_.begin();
     sequences_.clear();
-    for (const auto& s : plans_.spans()) sequences_.push_back({s.sequence, s.first + s.count});
+    for (const auto& s : plans_.spans()) sequences_.push_back({s.sequence, waves_.end(rows_.spans(), s.sequence)});
     plans_.number();
-    step_.rows = shape.rows, step_.span_count = shape.spans;
-    step_.spans = upload_.put(plans_.spans(), shape.spans);
-    step_.staged = upload_.put(plans_.staged(), shape.spans), step_.mean_tiles = upload_.put(plans_.stands(), shape.spans);
+    step_.rows = shape.rows;
+    static_cast<device_wave&>(step_) = describe(plans_, shape.spans);
     tokens_ = upload_.put(rows_.tokens(), shape.rows);
     wanted_ = upload_.put(rows_.wanted(), shape.rows);
-    if (const quire::status s = plans_.make([this](std::size_t n) {
-          const device_upload::place p = upload_.take(n);
-          return std::pair(p.host, p.device);
+    const auto place = [this](std::size_t n) {
+      const device_upload::place p = upload_.take(n);
+      return std::pair(p.host, p.device);
+    };
+    if (const quire::status s = plans_.make(place); !s) return s;
+    later_.clear(), later_plans_.clear();
+    if (const quire::status s = waves_.each_later(store.view(), rows_.spans(), sequences_, [&](device_plans<L>& plans) {
+          const step_shape own = plans.measure(rows_.count(), false);
+          later_.push_back(describe(plans, own.spans)), later_plans_.push_back(&plans);
+          return plans.make(place);
         }); !s)
       return s;
+    step_.later = later_;
     std::size_t bytes = 0;
     for (const auto& s : sequences_) bytes += quire::kv::packed_view_bytes(layout_, 1, s.tokens);
     const device_upload::place view = upload_.take(bytes);
@@ -193,8 +209,8 @@ class device_model {
     const quire::linear::cuda::embed_call<float> embed{.weights = weights_.embedding, .tokens = tokens_, .n = step_.rows, .out = step_.x, .stride = c_.width, .outside = step_.not_finite + 1};
     if (const quire::status s = quire::linear::cuda::embed<float>(embed, on); !s) return s;
     for (std::uint32_t l = 0; l < c_.layers; ++l) {
-      step_.decode = {plans_.of(span_part::decode, l), step_.staged, step_.mean_tiles};
-      step_.chunk = {plans_.of(span_part::chunk, l), step_.staged + plans_.first(span_part::chunk), step_.mean_tiles + plans_.first(span_part::chunk)};
+      take_plans(step_, plans_, l);
+      for (std::size_t w = 0; w < later_.size(); ++w) take_plans(later_[w], *later_plans_[w], l);
       if (const quire::status s = layers_.layer(weights_.layers[l], l, step_, on); !s) return s;
     }
     return {};
@@ -206,6 +222,22 @@ class device_model {
       return logits_of(wanted_, shape.rows, on);
     };
     return recordings_.run({shape, step_.view}, on, all);
+  }
+
+  /// What kernels need of a wave's spans besides their plans, into the upload.
+  /// `count`: of spans, those past the wave's have no rows.
+  device_wave describe(const device_plans<L>& plans, std::uint32_t count) noexcept {
+    device_wave w;
+    w.spans = upload_.put(plans.spans(), count), w.span_count = count;
+    w.staged = upload_.put(plans.staged(), count), w.mean_tiles = upload_.put(plans.stands(), count);
+    if constexpr (L::overlays) w.score_rows = upload_.put(waves_.rows_before(plans.spans()), count);
+    return w;
+  }
+  /// A wave's plans for one layer.
+  static void take_plans(device_wave& w, const device_plans<L>& plans, std::uint32_t layer) noexcept {
+    const std::uint32_t chunks = plans.first(span_part::chunk);
+    w.decode = {plans.of(span_part::decode, layer), w.staged, w.mean_tiles, w.score_rows};
+    w.chunk = {plans.of(span_part::chunk, layer), w.staged + chunks, w.mean_tiles + chunks, L::overlays ? w.score_rows + chunks : nullptr};
   }
 
   /// Logits of n wanted rows, at most logit_rows.
@@ -250,6 +282,7 @@ class device_model {
   wide_products wide_;
   layers layers_;
   device_plans<L> plans_;
+  device_waves<L> waves_;
   device_upload upload_;
   quire::tier::pinned_bytes flags_;   // a row was not finite, a token outside of the vocabulary
   quire::tier::arena workspace_;
@@ -260,6 +293,8 @@ class device_model {
   const std::int32_t* tokens_ = nullptr;
   const std::uint32_t* wanted_ = nullptr;
   std::vector<quire::kv::packed_sequence> sequences_;
+  std::vector<device_wave> later_;
+  std::vector<const device_plans<L>*> later_plans_;
   device_recordings<baked> recordings_{16};
   std::uint64_t shared_ = 0;
 };

@@ -143,7 +143,7 @@ class device_plans {
   std::uint32_t most_items(std::size_t part) const noexcept { return items(part, limits_.rows, limits_.sequences) + (part == 0 ? worst_.prefix_items : 0); }
   static quire::attention::plan_view worst_of(const L& layout, const quire::attention::problem& shape, const plan_limits& limits) noexcept {
     namespace at = quire::attention;
-    const std::uint32_t pieces = quire::ceil_div(quire::tiles_touched(limits.tokens) + 1, quire::piece_tiles);
+    const std::uint32_t pieces = quire::ceil_div(quire::tiles_touched(limits.tokens) + 1 + layout.overlay_tiles(limits.tokens), quire::piece_tiles);
     at::plan_view p{.slots = std::max(limits.units, limits.prefix_units)};
     for (std::uint32_t g = 0; g < layout.groups(); ++g) {
       const quire::kv::visibility sees = layout.group_sees(g);

@@ -63,3 +63,20 @@ TEST_CASE("a plan can be copied as bytes and read where it was copied to") {
   CHECK(there.members[0] == plan_member{5, 6});
   CHECK(there.merge_depth == 4);
 }
+
+TEST_CASE("a span is its tiles' rows, one after another") {
+  for (const query_span s : {query_span{3, 70, 200, 9, 64}, query_span{0, 0, 64, 0}, query_span{1, 63, 2, 5}, query_span{2, 128, 1, 0}, query_span{4, 10, 0, 7}}) {
+    std::uint32_t rows = 0;
+    for (std::uint32_t k = 0; k < 6; ++k) {
+      const query_span part = rows_in_tile(s, k);
+      if (part.count == 0) continue;
+      CHECK(part.sequence == s.sequence);
+      CHECK(part.whole_until == s.whole_until);
+      CHECK(part.first == s.first + rows);
+      CHECK(part.row == s.row + rows);
+      CHECK(part.first / quire::tile_tokens == (part.first + part.count - 1) / quire::tile_tokens);
+      rows += part.count;
+    }
+    CHECK(rows == s.count);
+  }
+}

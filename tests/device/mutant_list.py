@@ -10,6 +10,7 @@ _STATES, _OPERAND, _INTEGER, _QUERIES = ("attention/cuda/states.cuh", "attention
 _APPEND, _ENCODE, _FP8, _COPIES = "attention/cuda/append.cuh", "attention/cuda/encode.cuh", "attention/cuda/operand_fp8.cuh", "attention/cuda/copies.cuh"
 _PLAN = "attention/plan/build.hpp"
 _GEAR, _ENCODE_GEAR, _SETTLE = "attention/cuda/operand_gear.cuh", "attention/cuda/encode_gear.cuh", "attention/cuda/settle.cuh"
+_OVERLAY, _ENCODE_BALANCED = "attention/cuda/overlay.cuh", "attention/cuda/encode_balanced.cuh"
 
 MUTANTS = [
     # Barriers.
@@ -69,7 +70,7 @@ MUTANTS = [
     # Ranges, masks and order.
     ("decode", _FOLD, "for (std::uint32_t d = 4; d < warp_threads; d *= 2) l +=", "for (std::uint32_t d = 8; d < warp_threads; d *= 2) l +=", "half of the lanes are left out of the sums"),
     ("decode", _FOLD, "(t.live >> token & 1u) != 0", "(t.live >> (token + 1) & 1u) != 0", "the newest token is masked"),
-    ("chunks", _FOLD, "key = static_cast<std::uint32_t>(t.position) + token;", "key = static_cast<std::uint32_t>(t.position) + token + 1;", "queries do not see themselves"),
+    ("chunks", _FOLD, "key = scores.position(t, token);", "key = scores.position(t, token) + 1;", "queries do not see themselves"),
     ("chunks", _QUEUE, "<= static_cast<std::int32_t>(item_.first) + 1;", "<= static_cast<std::int32_t>(item_.first + item_.count);", "tiles on the diagonal are taken for whole"),
     ("decode", _QUEUE, "order_ >>= 2, --left_;", "order_ >>= 1, --left_;", "folds one tile twice and another never"),
     ("decode", _QUEUE, "r.base + std::size_t{page_} * r.page_stride", "r.base + std::size_t{slot_ - r.slot} * r.page_stride", "takes slots for pages"),
@@ -151,7 +152,7 @@ MUTANTS = [
     ("chunks", _QUERIES, "rotate_rows(turned, count, Block::dim, me);\n    __syncthreads();", "rotate_rows(turned, count, Block::dim, me);", "outputs are written while they turn"),
     ("chunks", _QUERIES, "    if constexpr (Block::rotated_keys) {\n      __syncthreads();", "    if constexpr (Block::rotated_keys) {", "queries turn while coefficients are made of them"),
     ("chunks", _QUERIES, "2 * keys::pair_of({step, l.t, 0});", "2 * keys::pair_of({step, l.t, 0}) + 1;", "coefficients one channel off"),
-    ("split", _QUERIES, "if (me.lane == 0) m.query_sum[r] = sum;", "if (me.lane == 0) m.query_sum[r / 2] = sum;", "sums of queries in other rows' places"),
+    ("split", _QUERIES, "if (me.lane == 0) m.query_sum[k] = sum;", "if (me.lane == 0) m.query_sum[k / 2] = sum;", "sums of queries in other rows' places"),
     ("split", _QUERIES, "(item.head * group + r % group) * Block::dim + channel]) * scale", "(item.head + r % group) * Block::dim + channel]) * scale", "query heads of another kv head"),
     ("split", _QUERIES, "const std::uint32_t head = item.head * group + row % group;", "const std::uint32_t head = item.head * group + row / group;", "outputs in another head's place"),
     ("chunks", _QUERIES, "for (std::uint32_t i = me.thread; i < count * Block::dim; i += block_threads) {", "for (std::uint32_t i = block_threads - 1 - me.thread; i < count * Block::dim; i += block_threads) {",
@@ -188,6 +189,16 @@ MUTANTS = [
     ("settle", _SETTLE, "rotate_rows(x, 1, dim, me);\n      __syncthreads();", "rotate_rows(x, 1, dim, me);", "sums are taken while they turn"),
     ("settle", _SETTLE, "static_cast<float>(dropped * tile_tokens)", "static_cast<float>(dropped)", "a sum for a mean"),
     ("settle", _SHARE, "c_.mean_tiles[item.span], tile - span.first / tile_tokens, item.head)", "c_.mean_tiles[item.span], 0, item.head)", "queries of all tiles read the first one's mean"),
+    # Exact tokens over others.
+    ("overlay", _QUEUE, "live_ = r.live_bits(slot_ - r.slot);", "live_ = ~std::uint64_t{0};", "sealed copies of exact tokens are seen as well, and columns without a token"),
+    ("overlay", _FOLD, "scores.keep(row, tile.exact, token, first, second);", "scores.keep(row, tile.exact, token, second, first);", "neighbours get each other's attention"),
+    ("overlay", _QUERIES, "      __syncthreads();\n      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance", "      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance",
+     "rows are divided while coefficients of exact tiles are made of them"),
+    ("overlay", _OVERLAY, "device::exp2((c_.scores.tops[cell] - sums.m) * device::log2_e) / sums.l", "1.0f / sums.l", "weights count from their piece's largest logit, not the row's"),
+    ("choice", _OVERLAY, "std::uint64_t{order} << 32 | position;", "std::uint64_t{order} << 32 | ~position;", "of equal scores the older token stays"),
+    ("choice", _OVERLAY, "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;\n    __syncthreads();", "__popcll(stays & ((std::uint64_t{1} << me_.thread) - 1))] = me_.thread;",
+     "tokens move before all know who goes"),
+    ("balance", _ENCODE_BALANCED, "if (x > most && x < INFINITY) most = x;", "if (x > most) most = x;", "a query that is not finite decides for all keys"),
     # Recorded launches: what differs from step to step stands in memory.
     ("replay", _PLAN, ".slots = room.slots};", ".slots = dealt};", "the first step's workers are baked into the grid"),
     ("replay", _PLAN, "p.depth = p.merge_depth = depth;", "static_cast<void>(depth);", "the first step's depth is baked in: parts of deeper ones overlap"),

@@ -3,8 +3,10 @@
 
 #include "catch.hpp"
 #include "kv/scribe.hpp"
+#include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/codec/integer.hpp"
 #include "quire/kv/layout/head_split.hpp"
+#include "quire/kv/layout/overlay.hpp"
 
 using namespace quire;
 
@@ -35,7 +37,7 @@ void check_packed(const L& layout) {
     const std::uint32_t s = which[i].sequence;
     CHECK(r.length == book.store.length(s));
     CHECK(r.tail == view.sequences[s].tail);
-    CHECK(r.state == (L::compensates ? view.sequences[s].state : nullptr));
+    CHECK(r.state == (layout.state().bytes() != 0 ? view.sequences[s].state : nullptr));
     for (std::uint32_t layer = 0; layer < e.layers; ++layer)
       for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
         for (std::uint32_t t = 0; t < tiles_filled(which[i].tokens); ++t)
@@ -58,6 +60,8 @@ TEST_CASE("a packed view of some sequences finds their tiles where the store's d
   check_packed(kv::paged<kv::raw_bf16>(e));
   check_packed(kv::head_split<int4>(e, classes, kv::retain::sinks_window{64, 100}));
   check_packed(kv::head_split<int4, kv::raw_bf16, kv::remainder::mean_token>(e, classes, kv::retain::sinks_window{64, 100}));
+  using balanced = kv::codec_pair<kv::balanced<kv::integer<4, kv::group::row>>, kv::integer<4, kv::group::row>>;
+  check_packed(kv::overlay<kv::paged<balanced>>(kv::paged<balanced>(e), {.share = 0.3f}, 1000));
 }
 
 TEST_CASE("a packed view is as long as it says, and refuses less room by name") {

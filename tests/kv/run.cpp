@@ -2,6 +2,7 @@
 #include "quire/kv/run.hpp"
 #include "quire/kv/state.hpp"
 
+#include <cstring>
 #include <type_traits>
 
 #include "catch.hpp"
@@ -62,6 +63,14 @@ TEST_CASE("a run finds its tiles positions and live tokens") {
   r.tokens = 3, r.positions = positions;
   CHECK(r.position_of(2) == 100);
   CHECK(r.tiles() == 1);
+  CHECK(r.scattered());
+  alignas(8) std::byte tiles[2 * 512] = {};   // positions behind each tile's bytes
+  const std::int32_t stood[] = {17, 4000};
+  std::memcpy(tiles + 256, stood, sizeof stood), std::memcpy(tiles + 512 + 256 + 4 * 63, stood + 1, 4);
+  const kv::run behind{.base = tiles, .page_stride = 512, .tokens = 128, .position_offset = 256};
+  CHECK(behind.position_of(0) == 17);
+  CHECK(behind.position_of(127) == 4000);
+  CHECK(behind.scattered());
   r.tokens = 0;
   CHECK(r.tiles() == 0);
 }

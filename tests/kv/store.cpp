@@ -6,6 +6,7 @@
 
 #include "catch.hpp"
 #include "kv/scribe.hpp"
+#include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/codec/integer.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/kv/image.hpp"
@@ -687,6 +688,11 @@ class twins {
       }
     const std::size_t part = kv::tail_bytes(near_.layout()) / 2;  // the rest keeps what it held: zeros of a new tail
     scrawl(near_.view().sequences[s].tail, far_.view().sequences[s].tail, part);
+    for (std::uint32_t i = 0; i < near_.layout().overlay_tiles(length + n); ++i) {
+      const std::uint32_t page = near_.view().sequences[s].overlay[i];
+      scrawl(near_.pool(kv::store<L>::overlays).page(page), far_.pool(kv::store<L>::overlays).page(page), near_.pool(kv::store<L>::overlays).page_bytes());
+    }
+    scrawl(near_.view().sequences[s].state, far_.view().sequences[s].state, near_.layout().state().bytes());
     REQUIRE(near_.commit(s, n));
     REQUIRE(far_.commit(s, n));
   }
@@ -734,6 +740,8 @@ TEST_CASE("a store in memory that the host can't touch holds what one in host me
   twins(kv::paged<kv::raw_bf16>(e), 2).run(600);  // truncation brings exact rows back
   twins(kv::head_split<int4>(e, classes, kv::retain::sinks_window{64, 100}), 3).run(600);
   twins(kv::head_split<kv::raw_bf16, kv::raw_bf16, kv::remainder::mean_token>(e, classes, kv::retain::sinks_window{64, 100}), 4).run(300);  // with a state block
+  using balanced = kv::codec_pair<kv::balanced<kv::integer<4, kv::group::row>>, kv::integer<4, kv::group::row>>;
+  twins(kv::overlay<kv::paged<balanced>>(kv::paged<balanced>(e), {.share = 0.3f}, 600), 5).run(300);  // one that is not zeros at first, and overlays
 }
 
 TEST_CASE("what a memory refuses comes out of an image, and nothing is taken") {

@@ -6,8 +6,9 @@
 #include <sstream>
 
 #include "catch.hpp"
+#include "lm/caches/scored.hpp"
 #include "lm/caches/split.hpp"
-#include "lm/device_plans.hpp"
+#include "lm/device_waves.hpp"
 #include "small_llama.hpp"
 
 using namespace quire_lm;
@@ -30,6 +31,7 @@ TEST_CASE("the caches that are named as a GPU's are those whose layouts have ker
     const cache_spec spec = parse_cache(c.name);
     plain_cache(spec, w.config.cache_extents(), look);
     split_cache(spec, w, o, look);
+    scored_cache(spec, w, o, look);
     if (serves) served.insert(std::string(c.name));
   }
   CHECK(named == served);
@@ -43,7 +45,7 @@ struct planned {
   std::vector<std::vector<std::byte>> kept;
   template <class L>
   void make(device_plans<L>& plans, std::span<const query_span> spans) {
-    plans.order(spans);
+    plans.order({}, spans);
     const quire::status s = plans.make([&](std::size_t n) {
       kept.emplace_back(n + 64);
       auto* at = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(kept.back().data()) + 15) / 16 * 16);
@@ -126,4 +128,36 @@ TEST_CASE("no step needs more room than its limits say") {
       REQUIRE(plans.of(p, 0).slots <= plans.worst().slots);
     }
   }
+}
+
+TEST_CASE("waves of a step are the tiles of its spans, one after another, numbered as the sequences are packed") {
+  using base = quire::kv::paged<quire::kv::raw_bf16>;
+  const base pages({1, 1, 64});
+  const quire::kv::overlay<base, quire::kv::rest::drop> layout(pages, {}, 1000);
+  const quire::attention::problem shape{.q_heads = 1, .kv_heads = 1};
+  const plan_limits limits{.units = 3, .rows = 300, .sequences = 4, .tokens = 1000};
+  const std::vector<query_span> step{{7, 60, 150, 0}, {3, 128, 64, 150}, {5, 63, 2, 214}};
+  device_waves waves(layout, shape, limits);
+  const auto first = waves.first(step);
+  REQUIRE(first.size() == 3);
+  CHECK((first[0].count == 4 && first[1].count == 64 && first[2].count == 1));
+  CHECK(waves.end(step, 7) == 210);
+  CHECK(std::vector<std::uint32_t>(waves.rows_before(first).begin(), waves.rows_before(first).end()) == std::vector<std::uint32_t>{0, 4, 68});
+  const std::vector<quire::kv::packed_sequence> packed{{5, 65}, {7, 210}, {3, 192}};
+  std::vector<std::vector<query_span>> later;
+  CHECK(waves.more(step));
+  CHECK_FALSE(waves.more(std::span(step).subspan(1, 1)));
+  REQUIRE(waves.each_later({}, step, packed, [&](const auto& plans) {
+    later.emplace_back(plans.spans().begin(), plans.spans().end());
+    return quire::status{};
+  }));
+  REQUIRE(later.size() == 3);
+  REQUIRE(later[0].size() == 2);  // a decode's row comes before a tile
+  CHECK((later[0][0].sequence == 0 && later[0][0].first == 64 && later[0][0].count == 1 && later[0][0].row == 215));
+  CHECK((later[0][1].sequence == 1 && later[0][1].first == 64 && later[0][1].count == 64 && later[0][1].row == 4));
+  CHECK((later[2].size() == 1 && later[2][0].first == 192 && later[2][0].count == 18));
+  CHECK(later.size() < waves.most(limits.rows));
+  device_waves whole(pages, shape, limits);  // nothing is learned from a tile
+  CHECK(whole.first(step).data() == step.data());
+  CHECK(whole.most(limits.rows) == 1);
 }

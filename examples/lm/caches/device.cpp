@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Caches by name on a GPU: the names and layouts of the CPU's, where a layout has device kernels.
 #include "../device_caches.hpp"
+#include "scored.hpp"
 #include "split.hpp"
 
 namespace quire_lm {
@@ -17,6 +18,7 @@ std::unique_ptr<backend> make_backend_cuda(const model_weights& w, const backend
   };
   if (auto made = plain_cache(c, w.config.cache_extents(), [&](const auto& layout) { return make(layout, nullptr); })) return made;
   if (auto made = split_cache(c, w, o, make)) return made;
+  if (auto made = scored_cache(c, w, o, make)) return made;
   throw refused();
 }
 

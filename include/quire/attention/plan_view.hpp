@@ -20,6 +20,13 @@ struct query_span {
   std::uint32_t whole_until = 0;   ///< the sequence's (kv::store::whole_until): plans depend on it
 };
 
+/// The rows of a span that stand in its k-th tile; none where it has fewer. What stepwise layouts take at a time.
+QUIRE_HD constexpr query_span rows_in_tile(const query_span& s, std::uint32_t k) noexcept {
+  const std::uint32_t tile = s.first / tile_tokens + k, from = s.first > tile * tile_tokens ? s.first : tile * tile_tokens;
+  const std::uint32_t end = s.first + s.count, to = end < (tile + 1) * tile_tokens ? end : (tile + 1) * tile_tokens;
+  return {s.sequence, from, from < to ? to - from : 0, s.row + from - s.first, s.whole_until};
+}
+
 /// Pieces with a token that some row of an item sees: [0, sinks) and [recent, end). Others are the identity.
 struct live_pieces {
   std::uint32_t sinks = 0, recent = 0, end = 0;

@@ -48,11 +48,6 @@ concept Layout = std::is_trivially_copyable_v<L> && requires(const L l, std::uin
 template <class Pair>
 inline constexpr bool balances = requires { requires Pair::key_codec::balances; };
 
-/// Whether state blocks are sums of dropped tiles alone. They lie with the pages then (store_options::memory), where kernels make them;
-/// others are always the host's.
-template <class L>
-inline constexpr bool states_beside = L::compensates && !L::overlays && !balances<typename L::sealed_pair>;
-
 /// Whether a sequence at a tile boundary is its sealed tiles and nothing else, and their bytes depend on its tokens alone: all
 /// heads in one group that drops nothing, no overlay, remainder or balancer. What may enter a prefix index.
 template <class L>

@@ -78,7 +78,7 @@ struct visibility {
 };
 
 /// A stretch of tokens of one (sequence, layer, head) that is kept one way. Kernel-visible; owns nothing.
-/// Token j of the run stands in tile j / 64 at column j % 64, has position `position + j` (or `positions[j]`), and its tile
+/// Token j of the run stands in tile j / 64 at column j % 64, has position `position + j` (unless positions are given one by one), and its tile
 /// lies at base + pages[j / 64]·page_stride. `form` says which of the layout's codec pairs reads it.
 struct run {
   std::uint64_t id = 0;                       ///< equal ids hold equal bytes: a plan may fold them once. 0: not shared
@@ -91,6 +91,7 @@ struct run {
   std::int32_t position = 0;                  ///< position of token 0
   const std::int32_t* positions = nullptr;    ///< [tokens], overrides `position`
   std::int32_t rotation = 0;                  ///< Δ: keys were rotated at position − Δ; the fold rotates the query by −Δ
+  std::uint32_t position_offset = 0;          ///< bytes from a tile to the positions [64] of its tokens, which override `position` too; 0: none
   const std::uint64_t* live = nullptr;        ///< [tiles] one bit a token; null: all live
   float bias = 0;                             ///< added to every logit (compensation tokens)
   std::uint8_t form = 0;                      ///< index of the codec pair: 0 raw, 1 sealed
@@ -101,8 +102,11 @@ struct run {
     return base + static_cast<std::size_t>(pages ? pages[i] : i) * page_stride;
   }
   QUIRE_HD constexpr std::int32_t position_of(std::uint32_t j) const noexcept {
+    if (position_offset != 0) return reinterpret_cast<const std::int32_t*>(tile(j / tile_tokens) + position_offset)[j % tile_tokens];
     return positions ? positions[j] : position + static_cast<std::int32_t>(j);
   }
+  /// Whether neighbouring tokens need not have neighbouring positions.
+  QUIRE_HD constexpr bool scattered() const noexcept { return positions != nullptr || position_offset != 0; }
   /// Live bits of tile i, tokens past the end cleared.
   QUIRE_HD constexpr std::uint64_t live_bits(std::uint32_t i) const noexcept {
     const std::uint32_t left = tokens - i * tile_tokens;

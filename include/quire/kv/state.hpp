@@ -38,7 +38,7 @@ struct state_needs {
 
 /// The balancer of one channel, b = √(max|q| / max|k|): keys are sealed times b and queries read them divided by b, so that
 /// both use the same range. Bounded, because a silent channel would ask for any b. from: MiKV (arXiv:2402.18096)
-inline float channel_balance(float query_peak, float key_peak) noexcept {
+QUIRE_HD inline float channel_balance(float query_peak, float key_peak) noexcept {
   if (!(query_peak > 0) || !(key_peak > 0)) return 1.0f;
   const float b = std::sqrt(query_peak / key_peak);
   return b < 1e-2f ? 1e-2f : b > 1e2f ? 1e2f : b;
@@ -46,7 +46,7 @@ inline float channel_balance(float query_peak, float key_peak) noexcept {
 
 /// One head's part of the block; null where its group keeps no such thing.
 struct head_state {
-  float* balance = nullptr;        ///< [head_dim] b of kv/codec/balanced.hpp; ones until the first tile is sealed
+  float* balance = nullptr;        ///< [head_dim] b of kv/codec/balanced.hpp; zeros until the first tile is sealed
   float* query_peak = nullptr;     ///< [head_dim] largest |q| of the first tile's queries
   float* key_sum = nullptr;        ///< [head_dim] over dropped tokens
   float* value_sum = nullptr;      ///< [head_dim]
@@ -54,7 +54,7 @@ struct head_state {
   std::uint64_t* live = nullptr;   ///< [masks] tokens of sealed tiles that no overlay holds
 };
 
-/// Where each head's part lies: heads of group 0, then of group 1, equal records within a group.
+/// Where each head's part lies: heads of group 0, then of group 1, equal records within a group. The block of an empty sequence is zeros.
 struct state_plan {
   static constexpr std::uint32_t version = 1, groups = 2;
   std::uint32_t head_dim = 0;
@@ -83,13 +83,6 @@ struct state_plan {
     s.tail_scores = floats(n.importance, tile_tokens);
     if (n.masks != 0) s.live = reinterpret_cast<std::uint64_t*>(here);
     return s;
-  }
-  /// The block of an empty sequence.
-  void reset(std::byte* block) const noexcept {
-    for (std::uint32_t i = 0; i < bytes(); ++i) block[i] = std::byte{0};
-    for (std::uint32_t g = 0; g < groups; ++g)
-      for (std::uint32_t h = 0; h < heads[g] && needs[g].balance; ++h)
-        for (std::uint32_t i = 0; i < head_dim; ++i) at(block, g, h).balance[i] = 1.0f;
   }
 };
 

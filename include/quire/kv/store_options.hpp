@@ -33,7 +33,7 @@ struct store_options {
   std::uint32_t group_pages = 8;     ///< pages that a sequence's new block group starts with (kv/free_runs.hpp); 1: no groups
   std::uint64_t seed = 0;
   const std::byte* params = nullptr;
-  tier::memory* memory = nullptr;    ///< where pages, tails and overlays lie, outliving the store; null: the host's. State blocks lie there where they are sums alone (compensation tokens)
+  tier::memory* memory = nullptr;    ///< where pages, tails, overlays and state blocks lie, outliving the store; null: the host's
 };
 
 /// Pages that let `sequences` sequences of `tokens` tokens live at once, taken in steps of at most `chunk` tokens.

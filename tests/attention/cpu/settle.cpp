@@ -49,10 +49,10 @@ std::vector<double> simulate(const plan& what, const attention::problem& p, cons
       std::vector<double> logit(q + 2, -1e300);
       for (std::uint32_t t = 0; t <= q; ++t) {
         if (places[t] == place::gone || places[t] == place::summed) continue;
-        if (places[t] != place::exact && !what.sees.sees(q, t)) continue;
+        if ((places[t] != place::exact && !what.sees.sees(q, t)) || !kv::visibility{0, p.window}.sees(q, t)) continue;
         double dot = 0;
         for (std::uint32_t i = 0; i < dim; ++i) dot += static_cast<double>(query[i]) * static_cast<double>(places[t] == place::sealed ? halved(k(t, i)) : k(t, i));
-        logit[t] = dot / std::sqrt(static_cast<double>(dim));
+        logit[t] = dot / std::sqrt(static_cast<double>(dim)) - (p.alibi ? static_cast<double>(p.alibi[head * p.group() + h]) * (q - t) : 0.0);
       }
       if (summed != 0) {
         double dot = 0;
@@ -142,6 +142,16 @@ TEST_CASE("mixed precision keeps every token and chooses who stays exact as a pl
     CAPTURE(policy.share, policy.least);
     using base = kv::paged<half, kv::raw_f32>;
     check(kv::overlay<base>(base({1, 2, 24}), policy, tokens), p, data, std::vector(2, plan{.overlay = true, .policy = policy}), 3e-5);
+  }
+}
+
+TEST_CASE("windows and slopes go by where the tokens of an overlay stood") {
+  const float slopes[] = {0.05f, 0.25f, 0.03f, 0.02f, 0.01f, 0.004f};
+  for (const std::uint32_t window : {kv::visibility::everything, 150u}) {
+    const attention::problem p{.q_heads = 6, .kv_heads = 2, .dim_k = 24, .dim_v = 24, .window = window, .alibi = slopes};
+    const rows data(tokens, p, 27);
+    using base = kv::paged<half, kv::raw_f32>;
+    check(kv::overlay<base>(base({1, 2, 24}), {.share = 0.3f, .recent = 0.2f}, tokens), p, data, std::vector(2, plan{.overlay = true, .policy = {.share = 0.3f, .recent = 0.2f}}), 3e-5);
   }
 }
 

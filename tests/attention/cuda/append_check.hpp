@@ -123,22 +123,40 @@ void check(const L& layout, std::initializer_list<length> lengths, const rope* r
   }
   const device_array<float> device_table(table, "rotary table");
   if (rotary) c.rotary.table = device_table.data();
+  constexpr std::uint32_t group = 3;   // query heads of a kv head, where queries decide how keys are balanced
+  std::vector<float> q(kv::balances<typename L::sealed_pair> ? rows * group * width : 0);
+  for (float& y : q) y = kv::raw<Row>::widen(kv::raw<Row>::narrow(normal(random)));
+  if (!q.empty()) q[1] = std::numeric_limits<float>::infinity();   // no peak
+  std::vector<Row> device_rows_q;
+  for (float y : q) {
+    if constexpr (std::is_same_v<Row, float>) device_rows_q.push_back(y);
+    else device_rows_q.push_back(Row::from(y));
+  }
+  const device_array<Row> device_q(device_rows_q, "queries");
+  c.q = device_q.data(), c.ldq = group * width, c.group = group;
   const status launched = cuda::append(c, {});
   device_test::finish();
   REQUIRE(launched);
 
   bool finite = true;
   const auto view = store.view();
+  const attention::problem grouped{.q_heads = group * e.kv_heads, .kv_heads = e.kv_heads, .dim_k = e.head_dim, .dim_v = e.head_dim};
+  const rope turned = rotary ? *rotary : rope{.dims = 2 * e.head_dim};
   for (std::uint32_t n = 0; n < sequences; ++n)
-    for (std::uint32_t h = 0; h < e.kv_heads && spans[n].count != 0; ++h)
+    for (std::uint32_t h = 0; h < e.kv_heads && spans[n].count != 0; ++h) {
+      if constexpr (kv::balances<typename L::sealed_pair>)
+        attention::cpu::note_query_peak(view.state(spans[n].sequence, c.layer, h), grouped, spans[n], h, q.data() + spans[n].row * group * width, group * width);
       finite = attention::cpu::append(attention::cpu::raw_tiles<L>{view, staging.data(), staged[n]}, spans[n], c.layer, h, k.data() + spans[n].row * width + h * e.head_dim,
-                                      v.data() + spans[n].row * width + h * e.head_dim, width, x.data()) && finite;
+                                      v.data() + spans[n].row * width + h * e.head_dim, width, x.data(), turned) && finite;
+    }
   CHECK(finite == (spoil >= rows));
   CHECK(not_finite.download()[0] == (finite ? 0u : 1u));
   const auto same = [](const device_array<std::byte>& on, const std::byte* host, std::size_t bytes) {
     const auto got = on.download();
     return std::equal(host, host + bytes, got.begin());
   };
+  if (layout.state().bytes() != 0 && (device_test::emulated || rotary == nullptr))
+    for (std::uint32_t n = 0; n < sequences; ++n) CHECK(same(cache.state(n), view.sequences[n].state, layout.state().bytes()));
   // A compiler that fuses products may turn a rotated element, or the code of one, by its last bit: see encode.cpp.
   const bool exact = device_test::emulated || (rotary == nullptr && std::is_same_v<typename L::raw_pair, typename L::sealed_pair>);
   if (device_test::emulated || rotary == nullptr) {

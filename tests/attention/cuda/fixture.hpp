@@ -8,11 +8,14 @@
 #include "attention/token_rows.hpp"
 #include "device/memory.hpp"
 #include "quire/attention/cohort.hpp"
-#include "quire/attention/cpu/append.hpp"
+#include "quire/attention/cpu/settle.hpp"
 #include "quire/attention/cuda/attend.cuh"
+#include "quire/attention/cuda/operand_balanced.cuh"
 #include "quire/attention/cuda/operand_fp8.cuh"
 #include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
+#include "quire/attention/cuda/operand_split.cuh"
+#include "quire/attention/cuda/overlay.cuh"
 #include "quire/attention/cuda/settle.cuh"
 #include "quire/attention/plan/build.hpp"
 #include "quire/attention/reference.hpp"
@@ -28,8 +31,8 @@ using attention::query_span;
 namespace cuda = attention::cuda;
 template <int Bits>
 using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integer<Bits, kv::group::row>>;
-template <int Bits>
-using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row>, kv::integer<Bits, kv::group::row>>;
+template <int Bits, std::uint32_t Size = 0>
+using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row, Size>, kv::integer<Bits, kv::group::row, Size>>;
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
 
@@ -44,8 +47,9 @@ class step {
  public:
   static constexpr std::uint32_t layer = 1;   ///< of two, so that strides count
 
-  step(const L& layout, const attention::problem& p, std::uint32_t sequences, std::uint32_t tokens)
-      : layout_(layout), p_(p), store_(layout, kv::pages_for(layout, sequences, tokens, tokens)) {
+  /// `memory`: the store takes it for a device's, but the host may look into it.
+  step(const L& layout, const attention::problem& p, std::uint32_t sequences, std::uint32_t tokens, tier::memory* memory = nullptr)
+      : layout_(layout), p_(p), store_(layout, options(layout, sequences, tokens, memory)) {
     staging_.resize((tiles_touched(tokens) + 1) * sequences * p.kv_heads * layout.raw().piece_bytes(p.dim_k));
   }
   const L& layout() const noexcept { return layout_; }
@@ -57,6 +61,17 @@ class step {
     if (!store_.open(s)) throw std::runtime_error("no sequence");
     rows_.emplace_back(before + count, p_, seed);
     grow(s, before);
+    begin(s, count);
+  }
+  /// The same of a prompt that was read whole and has ended: what it drops is summed by nobody yet.
+  void add_whole(std::uint32_t before, std::uint32_t count, unsigned seed) {
+    std::uint32_t s = 0;
+    if (!store_.open(s) || !store_.read_whole_until(s, before + count)) throw std::runtime_error("no sequence");
+    rows_.emplace_back(before + count, p_, seed);
+    grow(s, before);
+    if (!store_.read_whole_until(s, before)) throw std::runtime_error("not read whole");
+    const kv::state_block left = store_.state(s);
+    std::fill_n(reinterpret_cast<float*>(left.data), left.bytes / sizeof(float), 3.0f);  // as a step may leave it that was not committed
     begin(s, count);
   }
   /// Another continuation of the committed tokens of a sequence that was added.
@@ -86,6 +101,7 @@ class step {
   }
   const token_rows& rows_of(std::uint32_t sequence) const noexcept { return rows_[sequence]; }
   const kv::store<L>& store() const noexcept { return store_; }
+  kv::store<L>& store() noexcept { return store_; }
   const std::vector<std::byte>& staging() const noexcept { return staging_; }
 
   /// Row r of span s for one query head.
@@ -122,11 +138,23 @@ class step {
     auto own = view;
     own.sequences = records.data();
     std::vector<float> x(p_.dim_k * tile_tokens);
-    for (std::uint32_t h = 0; h < p_.kv_heads; ++h) drop(own, s.sequence, layer, h, s.first / tile_tokens, tile, x);
+    for (std::uint32_t h = 0; h < p_.kv_heads; ++h)
+      if constexpr (L::compensates)
+        if (view.layout.slot(layer, h).group == 1) {
+          const std::uint32_t summed = view.summed_tiles(s.sequence);
+          const kv::head_state to = own.state(s.sequence, layer, h);
+          for (std::uint32_t i = 0; i < p_.dim_k && summed == 0; ++i) to.key_sum[i] = to.value_sum[i] = 0;
+          kv::sum_dropped(own, s.sequence, layer, h, summed, view.dropped_tiles(s.sequence, layer, h, tile), x.data());
+        }
     return block;
   }
 
  private:
+  static kv::store_options<L> options(const L& layout, std::uint32_t sequences, std::uint32_t tokens, tier::memory* memory) {
+    auto o = kv::pages_for(layout, sequences, tokens, tokens);
+    o.memory = memory;
+    return o;
+  }
   /// Adds what queries in tile `to` see no more and those in tile `from` still did.
   static void drop(const kv::store_view<L>& view, std::uint32_t sequence, std::uint32_t l, std::uint32_t h, std::uint32_t from, std::uint32_t to, std::vector<float>& x) {
     if constexpr (L::compensates)
@@ -143,6 +171,7 @@ class step {
         std::vector<float> k(from.k.begin() + static_cast<std::ptrdiff_t>(s.first * from.kv_width), from.k.end()), v(from.v.begin() + static_cast<std::ptrdiff_t>(s.first * from.kv_width), from.v.end());
         if (l != layer)
           for (float& e : k) e = -e;
+        if constexpr (kv::balances<typename L::sealed_pair>) attention::cpu::note_query_peak(view.state(s.sequence, l, h), p_, s, h, from.q.data() + s.first * from.q_width, from.q_width);
         attention::cpu::append(attention::cpu::raw_tiles<L>{view, staging_.data(), staged}, s, l, h, k.data() + h * p_.dim_k, v.data() + h * p_.dim_k, from.kv_width, x.data());
       }
   }
@@ -152,16 +181,33 @@ class step {
       if (!store_.reserve(s, n)) throw std::runtime_error("reserve failed");
       append({s, at, n, 0}, 0);
       std::vector<float> x(p_.dim_k * tile_tokens);
+      if ((at + n) % tile_tokens == 0) choose({s, at, n, 0});
       for (std::uint32_t l = 0; l < layout_.extent().layers; ++l)
         for (std::uint32_t h = 0; h < p_.kv_heads; ++h) drop(store_.view(), s, l, h, at / tile_tokens, (at + n) / tile_tokens, x);
       if (!store_.commit(s, n)) throw std::runtime_error("commit failed");
       tokens -= n;
     }
   }
+  /// Overlays choose by scores that nobody had to compute.
+  void choose(const query_span& s) {
+    if constexpr (L::overlays) {
+      std::mt19937 random(s.first + 1);
+      std::vector<kv::retain::importance::candidate> all(layout_.policy().budget(s.first / tile_tokens * tile_tokens) + tile_tokens);
+      for (std::uint32_t l = 0; l < layout_.extent().layers; ++l)
+        for (std::uint32_t h = 0; h < p_.kv_heads; ++h) {
+          if (layout_.slot(l, h).group != 0) continue;
+          const auto view = store_.view();
+          for (std::uint32_t j = 0; j < tile_tokens; ++j) view.state(s.sequence, l, h).tail_scores[j] = static_cast<float>(random() % 1000) / 100;
+          attention::cpu::choose_exact(view, s, l, h, view.tail(s.sequence, l, h), all.data());
+        }
+    } else {
+      static_cast<void>(s);
+    }
+  }
   void begin(std::uint32_t s, std::uint32_t count) {
     const std::uint32_t at = store_.length(s);
     if (!store_.reserve(s, count)) throw std::runtime_error("reserve failed");
-    spans_.push_back({s, at, count, row_count_});
+    spans_.push_back({s, at, count, row_count_, store_.whole_until(s)});
     staged_.push_back(staged_tiles_);
     if (count != 0) {
       append(spans_.back(), staged_tiles_);
@@ -196,7 +242,18 @@ class device_cache {
       pools_.back().upload(std::span<const std::byte>(view_.base[g], bytes));
       view_.base[g] = pools_.back().data();
     }
+    if constexpr (L::overlays) {
+      exact_.assign(view_.overlay_base, view_.overlay_base + store.options().overlay_pages * kv::overlay_page_bytes(layout));
+      overlay_ = device_array<std::byte>(std::max<std::size_t>(exact_.size(), 64), "overlays");
+      view_.overlay_base = overlay_.data();
+    }
     for (record& r : records) {
+      if constexpr (L::overlays)
+        if (r.overlay != nullptr) {
+          tables_.emplace_back(std::max(layout.overlay_tiles(store.options().max_tokens), 1u), "overlay table");
+          tables_.back().upload(std::span<const std::uint32_t>(r.overlay, layout.overlay_tiles(store.options().max_tokens)));
+          r.overlay = tables_.back().data();
+        }
       for (std::uint32_t g = 0; g < layout.groups(); ++g) {
         if (r.pages[g] == nullptr) continue;
         const std::uint32_t tiles = tiles_touched(store.options().max_tokens);
@@ -204,7 +261,7 @@ class device_cache {
         tables_.back().upload(std::span<const std::uint32_t>(r.pages[g], tiles));
         r.pages[g] = tables_.back().data();
       }
-      if constexpr (L::compensates)
+      if (layout.state().bytes() != 0)
         if (r.state != nullptr) {
           blocks_.emplace_back(r.state, r.state + layout.state().bytes());
           states_.emplace_back(blocks_.back().size(), "state block");
@@ -224,19 +281,23 @@ class device_cache {
     view_.sequences = records_.data();
     begin();
   }
-  /// State blocks as they were before the step.
+  /// State blocks and overlays as they were before the step.
   void begin() const {
+    if (!exact_.empty()) overlay_.upload(exact_);
     for (std::size_t i = 0; i < states_.size(); ++i) states_[i].upload(blocks_[i]);
   }
   const kv::store_view<L>& view() const noexcept { return view_; }
   const device_array<std::byte>& pool(std::uint32_t g) const noexcept { return pools_[g]; }
   const device_array<std::byte>& tail(std::uint32_t i) const noexcept { return tails_[i]; }
   const device_array<std::byte>& state(std::uint32_t i) const noexcept { return states_[i]; }
+  const device_array<std::byte>& overlay() const noexcept { return overlay_; }
 
  private:
   kv::store_view<L> view_;
   std::vector<device_array<std::byte>> pools_, tails_;
   std::vector<std::vector<std::byte>> blocks_;
+  std::vector<std::byte> exact_;
+  mutable device_array<std::byte> overlay_{0, "overlays"};
   mutable std::vector<device_array<std::byte>> states_;
   std::vector<device_array<std::uint32_t>> tables_;
   device_array<record> records_{0, "sequences"};
@@ -384,9 +445,24 @@ std::vector<float> run(const step<L>& s, const device_cache<L>& cache, const any
     finish();
     REQUIRE(settled);
   }
+  const std::uint32_t score_tiles = 1 + s.layout().overlay_tiles(s.store().options().max_tokens);
+  device_array<std::byte> scores(L::overlays ? cuda::score_rows::bytes(s.row_count(), p.q_heads, score_tiles) : 64, "weights of exact tokens");
+  std::vector<std::uint32_t> rows_before;
+  for (const query_span& span : s.spans()) rows_before.push_back(span.row);
+  const device_array<std::uint32_t> first_score(rows_before, "first rows");
+  if constexpr (L::overlays) {
+    cache.begin();
+    c.scores = cuda::score_rows::in(scores.data(), s.row_count(), p.q_heads, score_tiles);
+    c.scores.first = first_score.data();
+  }
   const status launched = Kernel::launch(c, {});
   finish();
   REQUIRE(launched);
+  if constexpr (L::overlays) {
+    const status settled = cuda::settle_overlay(cuda::overlay_call<L>{cache.view(), device, s.layer, spans.data(), static_cast<std::uint32_t>(s.spans().size()), c.scores}, {});
+    finish();
+    REQUIRE(settled);
+  }
   for (std::uint32_t a : arrivals.download()) CHECK(a == 0);
   return out.download();
 }

@@ -43,6 +43,8 @@ TEST_CASE("a balanced tile is the base's tile of scaled channels and decodes to 
     REQUIRE(mine == theirs);
     for (std::uint32_t i = 0; i < x.size(); ++i) REQUIRE(y[i] == z[i] / b[i / s.columns]);
     REQUIRE(through<kv::balanced<base>>(none, s, x) == through<base>(none, s, x));
+    const std::vector<float> unlearned(dim);
+    REQUIRE(through<kv::balanced<base>>({.params = params_of(unlearned)}, s, x) == through<base>(none, s, x));
     REQUIRE(through<kv::balanced<base>>(value, s, x) == through<base>(value, s, x));  // value tiles have no balancer
   }
 }

@@ -7,6 +7,8 @@
 #include "lm/device_linear_unit.cuh"
 #include "lm/model_file.hpp"
 #include "quire/kv/image.hpp"
+#include "quire/kv/layout/head_split.hpp"
+#include "quire/kv/layout/overlay.hpp"
 
 using namespace device_pair;
 
@@ -17,15 +19,17 @@ template <std::uint32_t Dim, kv::Layout L>
 void generate(const L& layout, const model_weights& w, double bound) {
   pair_of<L, Dim> both(w, w, layout);
   const std::uint32_t v = w.config.vocabulary, a = both.open(), b = both.open();
-  if constexpr (L::compensates) {
-    CHECK(both.far.read_whole_until(a, 90).code == quire::errc::unsupported_shape);  // sums that the host would have to make
-  } else if constexpr (L::max_groups > 1) {  // this prompt is read whole, and then cut down
-    REQUIRE(both.near.read_whole_until(a, 90));
-    REQUIRE(both.far.read_whole_until(a, 90));
-  }
+  const auto read_whole = [&](std::uint32_t s, std::uint32_t tokens) {
+    if constexpr (L::max_groups == 1) return;
+    REQUIRE(both.near.read_whole_until(s, tokens));
+    REQUIRE(both.far.read_whole_until(s, tokens));
+  };
+  read_whole(a, 90);   // this prompt is read whole, and then cut down; of the other that is said when it is over
+  read_whole(b, 320);
   auto logits = both.step({{a, some_tokens(90, 1, v)}});                                       // a chunk, past a tile
   logits = both.step({{a, {likeliest(logits[0])}}, {b, some_tokens(70, 2, v)}});               // a decode before a chunk
   logits = both.step({{b, some_tokens(60, 3, v)}, {a, {likeliest(logits[0])}}});               // and behind one: 130 tokens of b
+  read_whole(b, 130);
   for (int i = 0; i < 2; ++i) logits = both.step({{b, {likeliest(logits[0])}}, {a, {likeliest(logits[1])}}});
   const std::uint32_t c = both.fork(b);
   logits = both.step({{b, {5}}, {c, {6}}, {a, {7, 8, 9}}});                                     // three rows are few as well
@@ -33,13 +37,13 @@ void generate(const L& layout, const model_weights& w, double bound) {
   static_cast<void>(both.step({{a, some_tokens(30, 6, v)}, {b, some_tokens(62, 7, v)}}));       // two chunks
   REQUIRE((both.far.length(a) == 127 && both.far.length(b) == 195));
   static_cast<void>(both.step({{b, some_tokens(62, 8, v)}, {a, {1, 2, 3}}}));                   // a decode and a chunk that both fill a tile on their way
-  both.truncate(c, 130);
+  if constexpr (!L::overlays) both.truncate(c, 130);
   logits = both.step({{c, some_tokens(10, 4, v)}});
   if constexpr (L::traits.rewindable && std::is_same_v<typename L::sealed_pair, typename L::raw_pair>) {
     both.truncate(c, 40);  // the exact rows of a sealed tile come back
     logits = both.step({{c, some_tokens(30, 5, v)}});
   }
-  if constexpr (L::compensates) {  // sums are copied, and moved to where they were not made
+  if constexpr (L::compensates || L::overlays) {  // sums, overlays and masks are copied, and moved to where they were not made
     both.near.close(c), both.far.close(c);
     const std::uint32_t d = both.fork(b);
     std::vector<std::byte> image(kv::image_bytes(both.far, b));
@@ -74,6 +78,14 @@ TEST_CASE("lm cuda: a small model generates on a device what it does on the CPU"
   const kv::head_classes classes(e, std::vector<std::uint8_t>{1, 0, 0, 0});  // layers of two classes
   generate<64>(kv::head_split<kv::raw_bf16>(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 60}), w, bf16_bound);
   generate<64>(kv::head_split<repaired<4, 2, 2>, kv::raw_bf16, kv::remainder::mean_token>(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 60}), w, int4_bound);
+}
+
+TEST_CASE("lm cuda: exact tokens over low-bit ones are chosen as on the CPU, tile by tile") {
+  if (!device_or_skip()) return;
+  const lm_test::small_llama_file file({.q_heads = 2, .kv_heads = 1, .width = 64, .ffn = 96, .vocabulary = 64});
+  const model_weights w(gguf::file::open(file.path()));
+  using balanced = kv::paged<balanced_low<4>>;
+  generate<64>(kv::overlay<balanced>(balanced(w.config.cache_extents()), {.share = 0.3f, .least = 16}, pair_of<int4_pages>::tokens), w, int4_bound);
 }
 
 TEST_CASE("lm cuda: heads of 128 channels and odd groups") {

@@ -250,10 +250,8 @@ void attend(const team& t, const layer_call<L>& c, workspace<L>& w, const Sink& 
     query_span* const spans = w.waves_.data() + std::size_t{t.worker} * w.sequences_;
     for (std::uint32_t k = 0;; ++k) {
       std::uint32_t count = 0;
-      for (const query_span& s : c.spans) {
-        const std::uint32_t tile = s.first / tile_tokens + k, from = std::max(s.first, tile * tile_tokens), to = std::min(s.first + s.count, (tile + 1) * tile_tokens);
-        if (from < to) spans[count++] = {s.sequence, from, to - from, s.row + from - s.first, s.whole_until};
-      }
+      for (const query_span& s : c.spans)
+        if (const query_span rows = rows_in_tile(s, k); rows.count != 0) spans[count++] = rows;
       if (count == 0) return;
       layer_call<L> wave = c;
       wave.spans = {spans, count};

@@ -87,7 +87,7 @@ class piece_folder {
     for (std::uint32_t r = 0; r < rows_; ++r) soften(logits_ + r * piece_tokens, out.state[r]);
     if constexpr (Sink::active && TakesWeights<Sink>)
       for (std::uint32_t k = 0; k < piece_tiles; ++k)
-        for (std::uint32_t r = 0; r < rows_ && tiles[k].seen; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
+        for (std::uint32_t r = 0; r < rows_ && tiles[k].run != nullptr; ++r) sink.weights(place_of(r, first + k), logits_ + r * piece_tokens + k * tile_tokens, out.state[r].m);
     std::fill_n(out.o, rows_ * p_.dim_v, 0.0f);
     bool turned = false;
     for (std::uint32_t k = 0; k < piece_tiles; ++k)
@@ -157,7 +157,7 @@ class piece_folder {
     std::uint64_t bits = r.live_bits(tile);
     const kv::visibility model{0, p_.window};
     if (r.exempt && !model.limited()) return bits;
-    if (r.positions != nullptr) {
+    if (r.scattered()) {
       for (std::uint32_t j = 0; j < tile_tokens; ++j)
         if (bits >> j & 1) {
           const auto key = static_cast<std::uint32_t>(r.position_of(tile * tile_tokens + j));

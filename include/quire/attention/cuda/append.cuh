@@ -4,6 +4,7 @@
 #pragma once
 
 #include "../../core/rope.hpp"
+#include "encode_balanced.cuh"
 #include "encode_gear.cuh"
 
 namespace quire::inline v0::attention::cuda {
@@ -38,6 +39,9 @@ struct append_call {
   const Row *k = nullptr, *v = nullptr;
   std::size_t ldkv = 0;                    ///< elements between rows
   rotation rotary{};                       ///< of the keys
+  const Row* q = nullptr;                  ///< [rows][kv_heads·group·dim], rotated already: where keys are balanced, which queries of a first tile decide
+  std::size_t ldq = 0;
+  std::uint32_t group = 1;
   std::byte* staging = nullptr;            ///< as in layer_call
   const std::uint32_t* staged = nullptr;
   std::uint32_t* not_finite = nullptr;     ///< set to 1 where a row holds NaN or infinity, unless null; such a row is stored as zeros
@@ -60,6 +64,7 @@ class appender {
     const query_span& s = c_.spans[span_];
     if (s.count == 0) return;
     const auto raw = c_.view.layout.raw();
+    if constexpr (kv::balances<typename L::sealed_pair>) note_query_peak(c_.view.state(s.sequence, c_.layer, head_), s, head_, c_.group, dim_, c_.q, c_.ldq, me_);
     const std::uint32_t begin = s.first / tile_tokens, end = (s.first + s.count - 1) / tile_tokens;
     if (end > begin && s.first % tile_tokens != 0) {  // earlier rows of the first tile move with it
       const auto* from = reinterpret_cast<const uint4*>(c_.view.tail(s.sequence, c_.layer, head_));
@@ -73,6 +78,8 @@ class appender {
       for (std::uint32_t p = from + me_.warp; p < to; p += block_warps) put(s, p, at);
       __syncthreads();
       if (to != full) continue;
+      if constexpr (kv::balances<typename L::sealed_pair>)
+        if (tile == 0) fix_balance<typename L::raw_pair::key_codec>(c_.view.state(s.sequence, c_.layer, head_), dim_, c_.rotary.dims, c_.rotary.style, at, me_);
       const auto sealed = c_.view.layout.sealed();
       std::byte* const out = c_.view.sealed(s.sequence, c_.layer, head_, tile);
       const kv::codec_context key = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::key), value = c_.view.context(s.sequence, c_.layer, head_, tile, kv::side::value);

@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(block_threads) merge_kernel(const __grid_const
 template <kv::Layout L, std::uint32_t Dim, std::uint32_t Rows, std::uint32_t PrefixRows = 0, class Row = float, FoldTuner Tuner = tuning::of_unit>
 struct attend {
   static_assert(PrefixRows == 0 || Rows % 8 == 0, "quire::attention::cuda: kernels of one or two rows share no prefixes: a prefix would be folded on tensor cores, and its bits are others");
+  static_assert(PrefixRows == 0 || (!L::overlays && !kv::balances<typename L::sealed_pair>), "quire::attention::cuda: sequences of this layout share no prefixes");
   using call = layer_call<L, Row>;
   using shape = fold_shape<L, Row, Dim, Rows>;
   template <std::uint32_t Tiles, copying How = copying::async>

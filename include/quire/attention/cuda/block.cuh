@@ -6,6 +6,7 @@
 #include "../plan_view.hpp"
 #include "../problem.hpp"
 #include "operand.cuh"
+#include "scores.cuh"
 
 namespace quire::inline v0::attention::cuda {
 
@@ -25,6 +26,7 @@ struct layer_call {
   const std::uint32_t* staged = nullptr;    ///< [spans] first such tile of each; null: no span fills one
   const std::byte* means = nullptr;         ///< as settle.cuh leaves them, and `mean_tiles` [spans], where the layout compensates for what it drops
   const std::uint32_t* mean_tiles = nullptr;
+  score_rows scores{};                      ///< where the layout has overlays
   std::byte* scratch = nullptr;             ///< scratch_bytes(plan), aligned to 16; contents do not matter
   std::uint32_t* arrivals = nullptr;        ///< [plan.item_count] zeros; zeros again when the launch is done
 };
@@ -44,6 +46,7 @@ struct staged_tile {
   std::uint8_t form;        ///< 0 raw, 1 sealed, 2: no tile, for the piece has none (`last`) or the ring had no room yet
   bool exempt, whole, last; ///< seen whatever the window says; seen whole by every row; the last of its piece
   bool turns;               ///< the last exact one of a piece whose sealed values are rotated: their sum so far is turned over
+  std::uint32_t exact = not_exact;   ///< which exact tile it is, where a layout has overlays
 };
 
 /// Compile-time shape of what a block folds: `Rows` query rows of one kv head. Eight and more stand on a tensor-core product's columns;
@@ -52,7 +55,6 @@ template <kv::Layout L, class Row, std::uint32_t Dim, std::uint32_t Rows>
 struct fold_shape {
   static_assert(Rows == 1 || Rows == 2 || (Rows % 8 == 0 && Rows <= 64), "quire::attention::cuda: Rows must be 1, 2, 8, 16, 32 or 64");
   static_assert(Dim % 16 == 0 && Dim <= max_head_dim, "quire::attention::cuda: head_dim must be a multiple of 16 up to 256");
-  static_assert(!L::overlays, "quire::attention::cuda: layouts that need scores (overlays) have no device kernels yet");
   static_assert(operand<typename L::sealed_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns && operand<typename L::raw_pair::value_codec, tile_tokens, Dim>::scaled != scaling::columns,
                 "quire::attention::cuda: values are scaled by token or by tile; scales by channel have no device kernel");
   using layout = L;
@@ -65,7 +67,11 @@ struct fold_shape {
   using value_operand = operand<typename Pair::value_codec, tile_tokens, Dim>;
   static constexpr bool one_form = std::is_same_v<raw_pair, sealed_pair>;
   static constexpr bool rotated_values = kv::RotatingCodec<typename sealed_pair::value_codec>;
+  static constexpr std::uint32_t key_parts = column_parts_of<key_operand<sealed_pair>>();   ///< of channels with scales of their own
+  static constexpr bool balanced_keys = kv::balances<sealed_pair>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
+  /// Values have one minimum a token: a piece's sum of weights times minima is the same for all channels.
+  static constexpr bool sums_minima = value_operand<sealed_pair>::scaled == scaling::rows || value_operand<raw_pair>::scaled == scaling::rows;
   static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
 
   static constexpr std::uint32_t dim = Dim, rows = Rows;
@@ -81,18 +87,19 @@ struct fold_shape {
   static constexpr std::uint32_t copied_bytes = key_operand<Pair>::copied_bytes + value_operand<Pair>::copied_bytes;
   template <class Pair>
   static constexpr std::uint32_t staged_bytes = key_operand<Pair>::staged_bytes + value_operand<Pair>::staged_bytes;
-  /// Tiles wait in a ring of places of a sealed tile's size; an exact one, of which a sequence has one, takes several.
+  /// Tiles wait in a ring of places of a sealed tile's size; an exact one takes several.
   static constexpr std::uint32_t place_bytes = staged_bytes<sealed_pair>;
   static constexpr std::uint32_t raw_places = (staged_bytes<raw_pair> + place_bytes - 1) / place_bytes;
   /// Of an element, scales included.
   static constexpr std::uint32_t sealed_bits = static_cast<std::uint32_t>((sealed_pair{}.key_bytes(Dim) + sealed_pair{}.value_bytes(Dim)) * 8 / (2 * tile_tokens * Dim));
   static constexpr std::uint32_t least_tiles = raw_places > 2 ? raw_places : 2;
   template <class Pair>
-  static constexpr bool by_tile = key_operand<Pair>::scaled == scaling::rows;               ///< coefficients of keys change with the tile
+  static constexpr bool by_tile = scales_coefficients<key_operand<Pair>>;                   ///< coefficients of keys change with the tile
   /// Coefficients: two packed words of four rows of X, or four f32 where keys are scaled anew for every tile and on CUDA cores.
   template <class Pair>
   static constexpr std::uint32_t query_words = key_steps * row_blocks * row_lanes * (on_cores || by_tile<Pair> ? 4 : 2);
-  static constexpr std::uint32_t weight_words = value_steps * row_blocks * row_lanes * (on_cores ? 4 : 2);
+  static constexpr std::uint32_t packed_words = value_steps * row_blocks * row_lanes * (on_cores ? 4 : 2);
+  static constexpr std::uint32_t weight_words = packed_words * (!on_cores && value_operand<sealed_pair>::scaled == scaling::parts ? 2 : 1);
 
   /// Row j of block b that a lane holds. On CUDA cores all four t hold the same rows, and t 0 speaks for them.
   __device__ static constexpr std::uint32_t row_of(std::uint32_t b, std::uint32_t j, lane_place at) noexcept { return on_cores ? j : b * 8 + at.t * 2 + j; }
@@ -139,10 +146,10 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
     alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
     alignas(16) std::uint32_t weights[shape::weight_words];
     alignas(16) std::uint32_t repair_queries[shape::repaired_keys && !shape::on_cores ? shape::key_steps * shape::row_blocks * shape::row_lanes * 2 : 4];   ///< f16 and not scaled, as weights below
-    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::weight_words : 4];
+    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::packed_words : 4];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
-    float query_sum[Rows];
+    float query_sum[shape::key_parts * Rows];                                               ///< [part of the channels][row]
     staged_tile tiles[Tiles];                                                               ///< one for each turn of copies that is not folded yet
     kv::head_view head;
     std::uint32_t last[2];                                                                  ///< bits: items whose last part this block brought

@@ -62,7 +62,7 @@ __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* 
     const std::uint32_t step = i / (Block::row_blocks * Block::row_lanes), row = i / Block::row_lanes % Block::row_blocks * 8 + l.g;
     const float* low = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});
     const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});
-    if constexpr (Block::on_cores || (keys::scaled == scaling::rows && !Repairs)) {
+    if constexpr (Block::on_cores || (scales_coefficients<keys> && !Repairs)) {
       reinterpret_cast<float4*>(to)[i] = {low[0], low[1], high[0], high[1]};
     } else {
       using products = std::conditional_t<Repairs, repair_products, keys>;
@@ -78,6 +78,12 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
   prepare_queries<Block, typename Block::raw_pair>(m, m.raw_queries, me);
   if constexpr (!Block::one_form) {
     auto* rows = reinterpret_cast<float*>(m.ring);
+    if constexpr (Block::balanced_keys) {
+      const float* balance = c.view.state(c.plan.spans[item.span].sequence, c.layer, item.head).balance;
+      __syncthreads();
+      for (std::uint32_t i = me.thread; i < Block::rows * Block::dim; i += block_threads) rows[i] = balance[0] != 0 ? rows[i] / balance[i % Block::dim] : 0.0f;  // none yet: no tile is sealed
+      __syncthreads();
+    }
     if constexpr (Block::rotated_keys) {
       __syncthreads();
       rotate_rows(rows, Block::rows, Block::dim, me);
@@ -85,12 +91,13 @@ __device__ void take_queries(typename Block::memory& m, const Call& c, const wor
     }
     prepare_queries<Block, typename Block::sealed_pair>(m, m.sealed_queries, me);
     if constexpr (Block::repaired_keys && !Block::on_cores) prepare_queries<Block, typename Block::sealed_pair, true>(m, m.repair_queries, me);
-    if constexpr (Block::template key_operand<typename Block::sealed_pair>::scaled == scaling::columns)
-      for (std::uint32_t r = me.warp; r < Block::rows; r += block_warps) {
+    if constexpr (Block::key_parts != 1 || Block::template key_operand<typename Block::sealed_pair>::scaled == scaling::columns)
+      for (std::uint32_t k = me.warp; k < Block::key_parts * Block::rows; k += block_warps) {
+        const float* from = rows + k % Block::rows * Block::dim + k / Block::rows * (Block::dim / Block::key_parts);
         float sum = 0;
-        for (std::uint32_t i = me.lane; i < Block::dim; i += warp_threads) sum += rows[r * Block::dim + i];
+        for (std::uint32_t i = me.lane; i < Block::dim / Block::key_parts; i += warp_threads) sum += from[i];
         for (std::uint32_t d = 16; d != 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-        if (me.lane == 0) m.query_sum[r] = sum;
+        if (me.lane == 0) m.query_sum[k] = sum;
       }
   }
 }
@@ -107,6 +114,8 @@ __device__ void write_rows(typename Block::memory& m, const Call& c, const work_
     for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
       const std::uint32_t row = Block::row_of(b, j, me.at);
       if (row >= count || !Block::speaks(me.at)) continue;
+      if constexpr (Block::layout::overlays)
+        if (me.warp == 0 && me.at.g == 0) scores_for<Block>(c, item).keep_sums(row, r.m[b][j], r.l[b][j]);
       const std::uint32_t head = item.head * group + row % group;
       float scale = r.l[b][j] > 0 ? 1.0f / r.l[b][j] : 0.0f;
       if (c.shape.sink_logits != nullptr && r.l[b][j] > 0) {

@@ -131,7 +131,7 @@ class share : public merger<Narrow, Wide, Call> {
     __syncthreads();
     const states<Block> s(me_);
     const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
-    const row_positions<Block> positions(item, c_.shape.group(), me_);
+    const row_positions positions(item, c_.shape.group());
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
     tile_queue<Block> queue(m, copies_, c_.shape, item, from, to, me_.thread);
     std::uint32_t entry = 0, owed = Block::ring_tiles - 1;
@@ -147,7 +147,7 @@ class share : public merger<Narrow, Wide, Call> {
   /// `entry`: of the next tile's description. `owed`: tiles to ask for before the first one is folded (in this loop, so that the code
   /// of asking stands once).
   template <class Block>
-  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions<Block>& positions,
+  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions& positions,
                              typename Block::registers& r) noexcept {
     auto& m = this->template memory<Block>();
     r.clear();
@@ -166,11 +166,11 @@ class share : public merger<Narrow, Wide, Call> {
       }
       const std::byte* staged = m.place(tile.begin);
       if (tile.form == 0 || (Block::one_form && tile.form == 1)) {
-        fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
+        fold_tile<Block, typename Block::raw_pair>(m, staged, tile, c_.shape, item, positions, r, me_, scores_for<Block>(c_, item));
         if constexpr (Block::rotated_values)
           if (tile.turns) turn_over<Block>(m, r, me_);
       } else if (tile.form == 1) {
-        if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_);
+        if constexpr (!Block::one_form) fold_tile<Block, typename Block::sealed_pair>(m, staged, tile, c_.shape, item, positions, r, me_, scores_for<Block>(c_, item));
       }
       last = tile.last;
       entry = entry + 1 == Block::ring_tiles ? 0 : entry + 1;

@@ -86,6 +86,7 @@ class tile_queue {
     run_ = run_of(slot_);
     const kv::run& r = memory_.head.runs[run_];
     page_ = r.pages != nullptr ? r.pages[slot_ - r.slot] : slot_ - r.slot;
+    if constexpr (Block::layout::overlays) live_ = r.live_bits(slot_ - r.slot);
   }
   /// The slots of this piece that runs hold, two bits each, in the order of folding.
   __device__ void list_piece() noexcept {
@@ -122,14 +123,17 @@ class tile_queue {
     const kv::run& r = memory_.head.runs[run_];
     const std::uint32_t tile = slot_ - r.slot;
     const std::int32_t position = r.position + static_cast<std::int32_t>(tile * tile_tokens);
-    const std::uint64_t live = r.live_bits(tile);
+    const std::uint64_t live = Block::layout::overlays ? live_ : r.live_bits(tile);
+    const bool scattered = Block::layout::overlays && r.position_offset != 0;
     const kv::visibility& sees = memory_.head.sees;
     const std::uint32_t oldest = static_cast<std::uint32_t>(position), newest = item_.first + item_.count - 1;
     const bool in_window = r.exempt || !sees.limited() || oldest >= sees.window_begin(newest) || oldest + tile_tokens <= sees.sinks;
-    const bool in_model = p_.window == kv::visibility::everything || oldest >= kv::visibility{0, p_.window}.window_begin(newest);
+    const bool in_model = p_.window == kv::visibility::everything || (!scattered && oldest >= kv::visibility{0, p_.window}.window_begin(newest));
     const bool before = position + static_cast<std::int32_t>(tile_tokens) <= static_cast<std::int32_t>(item_.first) + 1;
     t = {.live = live, .position = position, .bias = r.bias, .begin = begin, .form = r.form, .exempt = r.exempt,
          .whole = live == ~std::uint64_t{0} && before && in_window && in_model, .last = last_, .turns = turns(r)};
+    if constexpr (Block::layout::overlays)
+      if (r.form == 0) t.exact = scattered ? 1 + tile : slot_ == item_.first / tile_tokens ? 0 : not_exact;
   }
 
   typename Block::memory& memory_;
@@ -140,6 +144,7 @@ class tile_queue {
   std::uint32_t entry_ = 0, past_ = 0, piece_ = 0, slot_ = 0, run_ = none, page_ = 0;   // past_: the place after those in use, counted on and on
   std::uint32_t order_ = 0, left_ = 0;
   bool have_ = false, last_ = false;
+  std::uint64_t live_ = 0;   ///< of the next tile, read with its page number where masks may hide tokens
 };
 
 }  // namespace quire::inline v0::attention::cuda

@@ -10,7 +10,7 @@ namespace quire::inline v0::kv {
 
 /// Shares the range between query and key, channel by channel: `Base` seals k ⊙ b, a kernel divides the query by b, so an outlier
 /// channel of keys no longer owns its token's grid. `codec_context::params` points at b, head_dim floats of this (layer, head),
-/// positive, the same for every tile of it; null means ones. `decode` gives the channels' own basis. Value tiles are Base's own.
+/// positive, the same for every tile of it; null, or zeros where none was learned yet, means ones. `decode` gives the channels' own basis. Value tiles are Base's own.
 /// cost: none an element; fails: never. from: MiKV (arXiv:2402.18096), `balance` computes its b; test: tests/kv/codec/balanced.cpp
 template <Codec Base>
 struct balanced {
@@ -23,7 +23,8 @@ struct balanced {
   QUIRE_HD constexpr std::size_t tile_bytes(tile_shape s) const noexcept { return base.tile_bytes(s); }
   /// b of a key tile, or null for ones.
   QUIRE_HD static const float* balance_of(const codec_context& at) noexcept {
-    return at.which == side::key ? reinterpret_cast<const float*>(at.params) : nullptr;
+    const auto* b = reinterpret_cast<const float*>(at.params);
+    return at.which == side::key && b != nullptr && b[0] != 0 ? b : nullptr;
   }
 
   void encode(const codec_context& at, tile_shape s, const float* x, std::byte* out) const noexcept {

@@ -36,6 +36,18 @@ class overlay {
   constexpr overlay(const Base& base, retain::importance policy, std::uint32_t max_tokens) noexcept : base_(base), policy_(policy), max_tokens_(max_tokens) {}
 
   QUIRE_HD constexpr const Base& base() const noexcept { return base_; }
+  /// The base's table of heads, and the same layout with that table elsewhere.
+  constexpr const head_slot* slots() const noexcept
+    requires requires(const Base& b) { b.slots(); }
+  {
+    return base_.slots();
+  }
+  constexpr overlay with_slots(const head_slot* at) const noexcept
+    requires requires(const Base& b) { b.slots(); }
+  {
+    return {base_.with_slots(at), policy_, max_tokens_};
+  }
+
   QUIRE_HD constexpr const retain::importance& policy() const noexcept { return policy_; }
   QUIRE_HD constexpr extents extent() const noexcept { return base_.extent(); }
   QUIRE_HD constexpr sealed_pair sealed() const noexcept { return base_.sealed(); }

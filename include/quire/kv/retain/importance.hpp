@@ -27,6 +27,8 @@ struct importance {
     n = n < most ? n : most;
     return n < tokens ? n : tokens;
   }
+  /// How many of `keep` tokens are kept because they are the newest.
+  QUIRE_HD constexpr std::uint32_t newest(std::uint32_t keep) const noexcept { return static_cast<std::uint32_t>(static_cast<double>(recent) * keep); }
 
   struct candidate {
     float score = 0;
@@ -37,8 +39,7 @@ struct importance {
   /// cost: linear in the candidates. Ties go to the newer token.
   std::uint32_t choose(std::span<candidate> all, std::uint32_t tokens) const noexcept {
     const std::uint32_t keep = std::min(budget(tokens), static_cast<std::uint32_t>(all.size()));
-    const auto newest = static_cast<std::uint32_t>(static_cast<double>(recent) * keep);
-    const std::uint32_t protect = tokens - newest;
+    const std::uint32_t protect = tokens - newest(keep);
     if (per_row)
       for (candidate& c : all) c.score /= static_cast<float>(tokens - c.position);
     const auto before = [&](const candidate& a, const candidate& b) {
