@@ -61,10 +61,10 @@ class append_arm final : public arm {
     for (const std::size_t span : {std::size_t{0}, spans_.size() - 1}) {
       const attention::query_span& s = spans_[span];
       const auto sequence = static_cast<std::uint32_t>(span), head = work_.kv_heads - 1, last = s.first + s.count - 1;
-      most = std::max(most, tile_error(layout_.raw(), cache_.read(cache_.tail(sequence, layer, head), layout_.raw().piece_bytes(Dim)), s, head, last / tile_tokens * tile_tokens, last));
+      most = std::max(most, tile_error(layout_.raw(), cache_.read(cache_.tail(sequence, layer, head), layout_.raw().piece_bytes(Dim)), s, layer, head, last / tile_tokens * tile_tokens, last));
       const std::uint32_t whole = (s.first + tile_tokens - 1) / tile_tokens;
       if (whole < cache_.pages_of(s))
-        most = std::max(most, tile_error(layout_.sealed(), cache_.sealed(sequence, layer, head, whole), s, head, whole * tile_tokens, whole * tile_tokens + tile_tokens - 1));
+        most = std::max(most, tile_error(layout_.sealed(), cache_.sealed(sequence, layer, head, whole), s, layer, head, whole * tile_tokens, whole * tile_tokens + tile_tokens - 1));
     }
     return most;
   }
@@ -77,13 +77,14 @@ class append_arm final : public arm {
     return pages * kv::page_bytes(layout, 0) + std::uint64_t{w.batch} * kv::tail_bytes(layout);
   }
   static std::unique_ptr<arm> make(machine& m, const workload& w) { return std::make_unique<append_arm>(m, w); }
-  static kernel_entry entry(const char* part, const char* codec) { return {part, codec, Dim, &layer_bytes, &make, Dim * tile_tokens * 4, 0, 0, 0, 0}; }
+  static kernel_entry entry(const char* part, const char* codec) { return {part, codec, Dim, &layer_bytes, &make, static_cast<std::uint32_t>(attention::cuda::appender<L, row>::shared_bytes(Dim)), 0, 0, 0, 0}; }
 
  private:
   /// Tokens [first, last] of a tile that begins at token `first / 64 · 64`, as far as the step brought them; sealed tiles are compared as
   /// codes of the same rows.
   template <class Pair>
-  double tile_error(const Pair& pair, const std::vector<std::byte>& piece, const attention::query_span& s, std::uint32_t head, std::uint32_t begin, std::uint32_t last) const {
+  double tile_error(const Pair& pair, const std::vector<std::byte>& piece, const attention::query_span& s, std::uint32_t layer, std::uint32_t head, std::uint32_t begin,
+                    std::uint32_t last) const {
     const std::uint32_t first = std::max(begin, s.first), width = work_.kv_heads * Dim;
     relative_error e;
     for (const kv::side which : {kv::side::key, kv::side::value}) {
@@ -101,8 +102,7 @@ class append_arm final : public arm {
           element(rows, p % tile_tokens, i) = quire::bf16::from(x).to_float();
         }
       }
-      kv::codec_context at;
-      at.which = which;
+      const kv::codec_context at = cache_.view().context(0, layer, head, begin / tile_tokens, which);  // what factors begin with depends on the place
       std::vector<std::byte> encoded(piece.size());
       const auto through = [&](const auto& codec, const std::byte* tile) {
         codec.encode(at, shape, rows.data(), encoded.data());

@@ -10,7 +10,7 @@
 
 namespace device_bench {
 
-inline const std::vector<std::string> codec_names{"bf16", "fp8", "int8", "int4", "int4-hadamard"};
+inline const std::vector<std::string> codec_names{"bf16", "fp8", "int8", "int4", "int4-hadamard", "kivi-2", "kivi-3", "gear-2"};
 
 struct sweep_options {
   bool full = false;

@@ -32,7 +32,7 @@ struct backend_options {
   std::uint32_t away = 0;              ///< sequences of full length that fit the host when they are swapped out; 0: none is
   std::string_view spill = {};         ///< folder for files that they are swapped to; empty: memory
   bool reuse = true;                   ///< host copies of what came back are kept
-  bool whole_prompts = false;          ///< room for prompts that are read whole (backend::read_whole_until)
+  bool whole_prompts = false;          ///< prompts that are announced are read whole, and there is room for that
   std::uint32_t group_pages = 8;       ///< pages that a sequence takes side by side
   bool page_copies = false;            ///< adjacent pages are not joined to one copy
   std::span<const std::uint8_t> whole_heads = {};  ///< [layers × kv_heads] of head splits: 1 keeps everything; empty: what the cache chooses
@@ -52,6 +52,8 @@ class backend {
   /// Queries before `tokens` see everything, and only then the sequence is cut down (kv::store::read_whole_until). Caches that
   /// drop nothing never notice. fails: as there.
   virtual quire::status read_whole_until(std::uint32_t sequence, std::uint32_t tokens) = 0;
+  /// serve::PromptedStore: with backend_options::whole_prompts the prompt is read whole. fails: as read_whole_until
+  virtual quire::status announce(std::uint32_t sequence, std::uint32_t prompt) = 0;
   virtual void close(std::uint32_t sequence) = 0;
   virtual std::uint32_t length(std::uint32_t sequence) const = 0;
   virtual bool check() const = 0;

@@ -15,7 +15,7 @@ namespace quire_lm {
 
 /// Names, for messages; the layouts below are theirs.
 inline constexpr std::string_view device_cache_names =
-    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain, h2o";
+    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-4, kivi-3, kivi-2, kivi-3-g64, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain, h2o";
 
 using important_alone = quire::kv::overlay<quire::kv::paged<quire::kv::raw_bf16>, quire::kv::rest::drop>;
 
@@ -24,9 +24,10 @@ inline constexpr bool one_of_layouts = (std::is_same_v<L, Known> || ...);
 template <class L>
 inline constexpr bool on_device =
     one_of_layouts<L, quire::kv::paged<quire::kv::raw_f32, quire::kv::raw_f32>, quire::kv::paged<quire::kv::raw_bf16>, quire::kv::paged<quire::kv::codec_pair<quire::kv::fp8>>,
-                   quire::kv::paged<per_token<8>>, quire::kv::paged<per_token<4>>,
-                   quire::kv::paged<per_channel<4>>, quire::kv::paged<int4_hadamard>, quire::kv::paged<per_channel<2>>, quire::kv::paged<repaired<2, 2, 2>>,
-                   quire::kv::paged<repaired<4, 2, 2>>, quire::kv::paged<repaired<2, 2, 0>>, quire::kv::paged<repaired<4, 2, 0>>, quire::kv::head_split<quire::kv::raw_bf16>,
+                   quire::kv::paged<per_token<8>>, quire::kv::paged<per_token<4>>, quire::kv::paged<per_channel<4>>, quire::kv::paged<int4_hadamard>,
+                   quire::kv::paged<per_channel<4, 32>>, quire::kv::paged<per_channel<3, 32>>, quire::kv::paged<per_channel<2, 32>>, quire::kv::paged<per_channel<3>>,
+                   quire::kv::paged<per_channel<2>>, quire::kv::paged<repaired<2, 2, 2>>, quire::kv::paged<repaired<4, 2, 2>>, quire::kv::paged<repaired<2, 2, 0>>,
+                   quire::kv::paged<repaired<4, 2, 0>>, quire::kv::head_split<quire::kv::raw_bf16>,
                    quire::kv::head_split<int4_hadamard>, quire::kv::head_split<quire::kv::raw_bf16, quire::kv::raw_bf16, quire::kv::remainder::mean_token>,
                    quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>, important_alone>;
 

@@ -12,6 +12,7 @@ std::unique_ptr<backend> make_backend_native(const model_weights&, const backend
 std::unique_ptr<backend> make_backend_baseline(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_avx2(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_avx512(const model_weights&, const backend_options&);
+std::unique_ptr<backend> make_backend_amx(const model_weights&, const backend_options&);
 std::unique_ptr<backend> make_backend_cuda(const model_weights&, const backend_options&);
 std::string no_device();
 
@@ -22,17 +23,25 @@ struct candidate {
   bool (*runs_here)();
 };
 
+[[maybe_unused]] bool runs_avx512() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2");
+}
+
 const candidate candidates[] = {
 #if defined(QUIRE_LM_HAS_native)
     {{"native", make_backend_native}, [] { return true; }},
 #endif
-#if defined(QUIRE_LM_HAS_avx512)
-    {{"avx512_bf16", make_backend_avx512},
+#if defined(QUIRE_LM_HAS_amx)
+    {{"avx512_amx", make_backend_amx},
      [] {
-       __builtin_cpu_init();
-       return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2");
+       return runs_avx512() && __builtin_cpu_supports("avxvnni") && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+              __builtin_cpu_supports("amx-bf16");
      }},
+#endif
+#if defined(QUIRE_LM_HAS_avx512)
+    {{"avx512_bf16", make_backend_avx512}, runs_avx512},
 #endif
 #if defined(QUIRE_LM_HAS_avx2)
     {{"avx2", make_backend_avx2},

@@ -47,6 +47,7 @@ void add_generate(CLI::App& app, generate_options& o) {
   c.add_option("--min-p", o.sampling.min_p, "Drop those below this share of the likeliest")->check(real("0 to 1", 0, 1, false))->type_name("M");
   c.add_option("--repeat-penalty", o.sampling.repeat_penalty, "Above 1: recent tokens are less likely")->check(real("above 0 to 100", 0, 100, true))->type_name("R");
   c.add_option("--seed", o.sampling.seed, "Of the random choices (default: 0)")->check(whole(0, UINT64_MAX))->type_name("S");
+  c.add_flag("--whole-prompts", o.whole_prompts, "Heads that stream see all of a prompt and are cut down when it ends, as DuoAttention and RazorAttention do (default: from the start)");
   c.add_flag("--chat", o.chat, "The prompt is a user's message; the model's chat template is put around it");
   add_chunk(c, o.chunk, 4096);
 }

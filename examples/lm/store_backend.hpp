@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend.hpp"
+#include "error.hpp"
 #include "quire/kv/image.hpp"
 #include "quire/kv/layout/head_split.hpp"
 #include "quire/serve/kept_store.hpp"
@@ -20,12 +21,18 @@ template <kv::Layout L, class Model>
 class store_backend final : public backend {
  public:
   store_backend(std::unique_ptr<Model> model, const L& layout, std::unique_ptr<kv::head_classes> classes, const backend_options& o)
-      : classes_(std::move(classes)),
+      : whole_prompts_(o.whole_prompts),
+        classes_(std::move(classes)),
         model_(std::move(model)),
         store_(layout, store_options(layout, o, model_->memory())),
         kept_(store_, {.prefix_tiles = tiles_filled(static_cast<std::uint32_t>(o.remembered_tokens)), .space = kv::prefix_space(layout, 1), .away = o.away, .reuse = o.reuse,
                        .spill = std::string(o.spill), .transfers = {.copy_bytes = o.page_copies ? 0 : tier::transfer_options{}.copy_bytes}}) {
     inputs_.reserve(o.max_rows);
+    if (std::uint32_t any = 0; whole_prompts_ && store_.open(any)) {
+      const status can = store_.read_whole_until(any, 0);
+      store_.close(any);
+      if (!can) throw bad_input("--whole-prompts with kv " + quoted(o.kv) + ", allowed for caches without overlays: " + describe(can));
+    }
   }
 
   status open(std::uint32_t& s) override { return kept_.open(s); }
@@ -35,6 +42,7 @@ class store_backend final : public backend {
   status fork(std::uint32_t from, std::uint32_t& to) override { return kept_.fork(from, to); }
   status truncate(std::uint32_t s, std::uint32_t n) override { return kept_.truncate(s, n); }
   status read_whole_until(std::uint32_t s, std::uint32_t n) override { return store_.read_whole_until(kept_.sequence(s), n); }
+  status announce(std::uint32_t s, std::uint32_t prompt) override { return whole_prompts_ && prompt > length(s) ? read_whole_until(s, prompt) : status{}; }
   void close(std::uint32_t s) override { kept_.close(s); }
   std::uint32_t length(std::uint32_t s) const override { return kept_.length(s); }
   bool check() const override { return kept_.check(); }
@@ -56,12 +64,13 @@ class store_backend final : public backend {
   status fits(std::uint32_t n) const override {
     const kv::store_options<L>& have = store_.options();
     if (n > have.max_tokens) return {errc::out_of_range, "tokens of the sequence", n, 1, have.max_tokens};
-    const kv::store_options<L> need = kv::pages_for(store_.layout(), 1, n, model_->max_rows());
+    const kv::store_options<L> need = kv::pages_for(store_.layout(), 1, n, whole_prompts_ ? n : model_->max_rows());
     for (std::uint32_t g = 0; g < store_.layout().groups(); ++g)
       if (need.pages[g] > have.pages[g]) return {errc::out_of_pages, "pages of the sequence", need.pages[g], 0, have.pages[g]};
     return {};
   }
   bool keeps_all() const override {
+    if (whole_prompts_) return true;
     for (std::uint32_t g = 0; g < store_.layout().groups(); ++g)
       if (store_.layout().group_sees(g).limited()) return false;
     return true;
@@ -128,6 +137,7 @@ class store_backend final : public backend {
     s.group_pages = o.group_pages;
     return s;
   }
+  bool whole_prompts_;
   std::unique_ptr<kv::head_classes> classes_;
   std::unique_ptr<Model> model_;
   kv::store<L> store_;

@@ -34,6 +34,7 @@ struct server_options : quire_lm::common_options {
   std::uint32_t context = 4096;
   std::uint64_t kv_tokens = 32768, prefix_tokens = UINT64_MAX;
   std::uint32_t away = 0;
+  bool whole_prompts = false;
   std::string spill;
   std::uint32_t connections = 256;
   double drain_seconds = 30, stall_seconds = 10;
@@ -52,6 +53,7 @@ void add_flags(CLI::App& c, server_options& o) {
   c.add_option("--api-key-from", o.key_variable, "Environment variable that holds the key clients must show (default: QUIRE_API_KEY; unset or empty: none)")->type_name("VARIABLE");
   c.add_option("--kv", o.kv, "Cache (default: bf16)")->check(quire_lm::cache())->type_name("NAME");
   c.add_option("--kv-tokens", o.kv_tokens, "Tokens the cache holds over all texts (default: 32768)")->check(whole(64, std::uint64_t{1} << 32))->type_name("N");
+  c.add_flag("--whole-prompts", o.whole_prompts, "Heads that stream see all of a prompt and are cut down when it ends, as DuoAttention and RazorAttention do (default: from the start)");
   c.add_option("--prefix-cache", o.prefix_tokens, "Of these, tokens of past texts that are remembered for others to begin with; 0: none (default: as many as there is room for)")->check(whole(0, std::uint64_t{1} << 32))->type_name("N");
   c.add_option("--swap", o.away, "Texts of full length that fit this machine's memory when --preemption swaps them out of the cache (default: 0)")->check(whole(0, 65536))->type_name("N");
   c.add_option("--spill", o.spill, "Folder on a fast disk: texts are swapped out to files there instead of memory. One server a folder")->check(quire_lm::not_empty())->type_name("DIR");
@@ -191,7 +193,7 @@ int run(int argc, char** argv) {
   // A few handles beyond the seats: forks of a prompt that wait for one.
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = std::max(o.policy.tau, o.service.max_running), .sequences = o.service.max_running + o.api.limits.n,
                                            .max_tokens = o.context, .total_tokens = o.kv_tokens,
-                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away, .spill = o.spill});
+                                           .remembered_tokens = std::min(o.prefix_tokens, o.kv_tokens), .away = o.away, .spill = o.spill, .whole_prompts = o.whole_prompts});
   if (const char* what = words_of(model->spill_found())) std::fprintf(stderr, "quire-server: --spill: %s; it is not used\n", what);
   struct stat file {};
   const bool dated = ::stat(o.model.c_str(), &file) == 0;

@@ -68,6 +68,8 @@ TEST_CASE("device bench: decodes of equal and ragged lengths") {
   check<decodes<codecs::int8, 64>>("codec=int8 head_dim=64 kv_heads=1 group=1 batch=3 tokens=1200 lengths=one-long layers=2");
   check<decodes<codecs::int4, 128>>("codec=int4 head_dim=128 kv_heads=1 group=4 batch=2 tokens=900 lengths=zipf layers=1");
   check<decodes<codecs::int4_hadamard, 64>>("codec=int4-hadamard head_dim=64 kv_heads=2 group=3 batch=2 tokens=600 layers=2");
+  check<decodes<codecs::kivi_3, 64>>("codec=kivi-3 head_dim=64 kv_heads=1 group=4 batch=2 tokens=500 layers=2");
+  check<decodes<codecs::gear_2, 64>>("codec=gear-2 head_dim=64 kv_heads=1 group=4 batch=2 tokens=500 layers=1");
 }
 TEST_CASE("device bench: a prefix folded once for all and apart") {
   if (!device_test::device_or_skip()) return;
@@ -84,4 +86,5 @@ TEST_CASE("device bench: rows taken in and tiles sealed") {
   check<appends<codecs::bf16, 64>>("part=append codec=bf16 head_dim=64 kv_heads=2 batch=3 tokens=130 rows=1 layers=2");
   check<appends<codecs::fp8, 64>>("part=append codec=fp8 head_dim=64 kv_heads=1 batch=1 tokens=333 rows=200 layers=2");
   check<appends<codecs::int4_hadamard, 128>>("part=append codec=int4-hadamard head_dim=128 kv_heads=1 batch=1 tokens=256 rows=192 layers=1");
+  check<appends<codecs::gear_2, 64>>("part=append codec=gear-2 head_dim=64 kv_heads=1 batch=1 tokens=256 rows=192 layers=1");
 }

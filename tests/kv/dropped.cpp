@@ -83,14 +83,39 @@ TEST_CASE("reading whole is refused where it can't be") {
   kv::store exact(overlay, kv::pages_for(overlay, 1, 256, 64));
   REQUIRE(exact.open(s));
   CHECK(exact.read_whole_until(s, 100).code == errc::unsupported_shape);
+}
 
-  tier_test::guarded_memory closed;   // as a device's: what is dropped can't be summed by the host
-  const razor summing(shape, classes, kv::retain::scaled_window{64, 100, 4});
-  auto there = kv::pages_for(summing, 1, 256, 256), plain = there;
-  there.memory = &closed;
-  kv::store away(summing, there), here(summing, plain);
-  REQUIRE(away.open(s));
-  CHECK(away.read_whole_until(s, 100).code == errc::unsupported_shape);
-  REQUIRE(here.open(s));
-  CHECK(here.read_whole_until(s, 100));
+TEST_CASE("the end of a prompt in a device's memory: all is held until a step there has summed it, and summed by whoever imports it") {
+  const kv::head_classes classes(shape, one_of_each);
+  const razor layout(shape, classes, kv::retain::scaled_window{64, 100, 4});
+  tier_test::guarded_memory closed;   // the host can't sum what stands there
+  auto options = kv::pages_for(layout, 2, 512, 512), far = options;
+  far.memory = &closed;
+  kv::store<razor> here(layout, options), there(layout, far), home(layout, options);
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  REQUIRE(here.open(a));
+  REQUIRE(here.read_whole_until(a, 512));
+  run(here, a, heads, rows(384, heads, 3), 97, 1);
+  std::vector<std::byte> image(kv::image_bytes(here, a));
+  REQUIRE(kv::export_sequence(here, a, image));
+  REQUIRE(kv::import_sequence(there, image, b));
+  REQUIRE(here.read_whole_until(a, 384));
+  const std::size_t whole = there.bytes(b);
+  REQUIRE(there.read_whole_until(b, 384));
+  CHECK(there.whole_until(b) == 384);
+  CHECK(there.bytes(b) == whole);
+  REQUIRE(there.fork(b, c));
+  for (const std::uint32_t s : {b, c}) {
+    image.resize(kv::image_bytes(there, s));
+    REQUIRE(kv::export_sequence(there, s, image));
+    REQUIRE(kv::import_sequence(home, image, d));
+    CHECK(image_of(home, d) == image_of(here, a));
+  }
+  REQUIRE(there.read_whole_until(c, 400));   // nothing is gone yet
+  REQUIRE(there.reserve(b, 1));
+  REQUIRE(there.commit(b, 1));               // the step that sums
+  CHECK(there.bytes(b) < whole);
+  CHECK(there.bytes(c) == whole);
+  CHECK(there.read_whole_until(b, 400).code == errc::not_rewindable);
+  CHECK((here.check() && there.check() && home.check()));
 }

@@ -90,16 +90,20 @@ TEST_CASE("two hundred random schedules of the real model generate the tokens of
   const loaded m(path);
   const auto isa = choose_instruction_set();
   std::uint64_t preempted = 0, swapped = 0, hits = 0, forks = 0, recomputed = 0;
-  for (const char* kv : {"bf16", "int4-hadamard", "int8", "streaming"}) {
+  struct arm {
+    const char* kv;
+    bool whole_prompts;
+  };
+  for (const auto [kv, whole_prompts] : {arm{"bf16", false}, arm{"int4-hadamard", false}, arm{"int8", false}, arm{"streaming:window=60", false}, arm{"split:sinks=4:window=64", true}}) {
     std::mt19937 random(static_cast<unsigned>(kv[0]) * 7 + static_cast<unsigned>(kv[3]));
     const auto draw = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
     const auto all = texts(m, random);
     std::vector<std::vector<token>> want;
     {
-      const auto b = isa.make(m.weights, {.kv = kv, .threads = 2, .max_rows = 512, .sequences = 1, .max_tokens = 256});
+      const auto b = isa.make(m.weights, {.kv = kv, .threads = 2, .max_rows = 512, .sequences = 1, .max_tokens = 256, .whole_prompts = whole_prompts});
       for (const text& t : all) want.push_back(alone(*b, t));
     }
-    for (int round = 0; round < 50; ++round) {
+    for (int round = 0; round < 40; ++round) {
       INFO(kv << ", round " << round);
       any_policy p;
       switch (draw(7)) {
@@ -130,7 +134,7 @@ TEST_CASE("two hundred random schedules of the real model generate the tokens of
       if (draw(2) == 0) p.preemption = sc::preemption::swap{};
       const std::uint32_t running = 1 + draw(4);
       const auto b = isa.make(m.weights, {.kv = kv, .threads = 1 + draw(2), .max_rows = std::max(tau, running), .sequences = running, .max_tokens = 256,
-                                          .total_tokens = 64 * (4 + draw(8)), .remembered_tokens = draw(2) * 2048, .away = draw(2) * 4, .reuse = draw(2) == 0, .group_pages = 1 + draw(4)});
+                                          .total_tokens = 64 * (4 + draw(8)), .remembered_tokens = draw(2) * 2048, .away = draw(2) * 4, .reuse = draw(2) == 0, .whole_prompts = whole_prompts, .group_pages = 1 + draw(4)});
       const std::uint32_t pages = b->free_pages();
       std::map<std::size_t, std::vector<token>> got;
       {

@@ -5,6 +5,8 @@
 #include <map>
 #include <random>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "fake_model.hpp"
 
@@ -47,6 +49,10 @@ class hooked_store {
     if (!present(from)) throw std::logic_error("a fork of what is not there");
     if (const quire::status s = store_.fork(from, to); !s) return s;
     known_[to] = known_.at(from);
+    return {};
+  }
+  quire::status announce(std::uint32_t s, std::uint32_t prompt) {
+    prompts.emplace_back(s, prompt);
     return {};
   }
   std::uint32_t length(std::uint32_t s) const { return known_.at(s).length; }
@@ -129,6 +135,7 @@ class hooked_store {
     return store_.row(s, i);
   }
 
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> prompts;   ///< announced: sequence, rows
   std::uint64_t hits = 0, swaps = 0, lost = 0, lost_on_the_way = 0, pins = 0, unpins = 0, pinned_tokens = 0;
 
  private:

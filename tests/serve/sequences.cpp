@@ -82,6 +82,25 @@ TEST_CASE("a swapped request comes back with its rows when they have arrived") {
   b.grow(1, 1);
 }
 
+TEST_CASE("a prompt is announced when its sequence opens, and what was generated is no prompt when rows are computed again") {
+  bench b;
+  job& j = b.add(1, words);
+  REQUIRE(b.memory.admit(1));
+  REQUIRE(b.store.prompts == std::vector{std::pair{j.sequence, 10u}});
+  b.grow(1, 10);
+  j.g.prompt.push_back(11);
+  REQUIRE(b.memory.preempt(1, preemption_kind::swap) == preemption_kind::swap);
+  for (int i = 0; i < 3; ++i) b.store.poll();
+  REQUIRE(b.memory.admit(1));  // it comes back as it was: nothing to announce
+  for (int i = 0; i < 3; ++i) b.store.poll();
+  REQUIRE(b.memory.ready(1));
+  REQUIRE(b.store.prompts.size() == 1);
+  REQUIRE(b.memory.preempt(1, preemption_kind::recompute) == preemption_kind::recompute);
+  REQUIRE(b.memory.admit(1));
+  REQUIRE(b.store.prompts.size() == 2);
+  REQUIRE(b.store.prompts[1] == std::pair{j.sequence, 10u});
+}
+
 TEST_CASE("a full host pool and lost rows mean computing again, never failure") {
   bench b({.host_rows = 5});
   b.add(1, words);

@@ -72,6 +72,12 @@ struct relieving : plain {
 struct relieving_in_silence : plain {
   void relieve() {}
 };
+struct prompted : plain {
+  status announce(std::uint32_t, std::uint32_t) { return {}; }
+};
+struct prompted_in_silence : plain {
+  void announce(std::uint32_t, std::uint32_t) {}
+};
 struct never_present : plain {
   status swap_out(std::uint32_t) { return {}; }
   status swap_in(std::uint32_t) { return {}; }
@@ -98,6 +104,8 @@ TEST_CASE("stores model what they offer, and miss it by one member") {
   CHECK_FALSE(SwappingStore<never_present>);
   CHECK(RelievingStore<relieving>);
   CHECK_FALSE(RelievingStore<relieving_in_silence>);
+  CHECK(PromptedStore<prompted>);
+  CHECK_FALSE(PromptedStore<prompted_in_silence>);
 }
 
 TEST_CASE("a hook with the wrong signature is refused, not passed over") {
@@ -106,6 +114,8 @@ TEST_CASE("a hook with the wrong signature is refused, not passed over") {
   CHECK(detail::store_hooks_well_formed<counted>());
   CHECK(detail::store_hooks_well_formed<remembering>());
   CHECK(detail::store_hooks_well_formed<swapping>());
+  CHECK(detail::store_hooks_well_formed<prompted>());
+  CHECK_FALSE(detail::store_hooks_well_formed<prompted_in_silence>());
   CHECK_FALSE(detail::store_hooks_well_formed<half_counted>());
   CHECK_FALSE(detail::store_hooks_well_formed<bounded_by_changing>());
   CHECK_FALSE(detail::store_hooks_well_formed<remembering_for_nobody>());

@@ -27,7 +27,7 @@ ARROWS = {
 }
 ROOT_HEADERS = {"quire.hpp", "version.hpp"}  # version.hpp may be included by core; nothing includes quire.hpp
 
-CONDITIONALS = {"core/config.hpp", "core/simd.hpp", "tier/huge_pages.hpp", "core/device.cuh"}  # the only files with #if, #ifdef, #ifndef, #elif
+CONDITIONALS = {"core/config.hpp", "core/simd.hpp", "core/amx.hpp", "tier/huge_pages.hpp", "core/device.cuh"}  # the only files with #if, #ifdef, #ifndef, #elif
 MACROS_AT_MOST = 4  # besides QUIRE_VERSION_*
 OTHERS_MACROS = {"HWY_WANT_AVX3_DL"}  # settings of a dependency that is wrong without them
 LINES_AT_MOST = 400
@@ -41,7 +41,7 @@ strstream syncstream system_error thread tuple type_traits typeindex typeinfo un
 vector version cassert cctype cerrno cfenv cfloat cinttypes climits clocale cmath csetjmp csignal cstdarg cstddef cstdint cstdio
 cstdlib cstring ctime cuchar cwchar cwctype
 """.split())
-POSIX = {"fcntl.h", "unistd.h", "sys/mman.h", "sys/stat.h", "sys/types.h", "sys/uio.h", "sys/socket.h"}  # tier/ alone
+POSIX = {"sys/syscall.h", "fcntl.h", "unistd.h", "sys/mman.h", "sys/stat.h", "sys/types.h", "sys/uio.h", "sys/socket.h"}  # tier/ alone
 CUDA = re.compile(r"(cuda[\w/]*(\.h|\.hpp)?|cuda/.*|cub/.*|thrust/.*|cublas\w*\.h|mma\.h|cooperative_groups.*|nvtx3/.*)$")
 
 # A header whose partner would have nothing to test; every line says why. The partner is tests/<same path>.cpp.
@@ -79,7 +79,7 @@ def includes_of(code):
 
 def is_cpu(path):
     """Kernel headers: what needs Highway and follows the unit's -m flags."""
-    return path == "core/simd.hpp" or "cpu" in path.split("/")[:-1]
+    return path in ("core/simd.hpp", "core/amx.hpp") or "cpu" in path.split("/")[:-1]
 
 
 def headers_of(root):
@@ -213,8 +213,8 @@ def check_system(path, room, device, number, name, breach):
         if path != "core/simd.hpp":
             breach(path, number, "third party", "intrinsics stand only in core/simd.hpp")
     elif name in POSIX:
-        if room != "tier":
-            breach(path, number, "third party", f"<{name}>: the operating system is reached only from tier/")
+        if room != "tier" and path != "core/amx.hpp":
+            breach(path, number, "third party", f"<{name}>: the operating system is reached only from tier/, and from core/amx.hpp for leave")
     elif name not in STANDARD and not (device and CUDA.match(name)):
         breach(path, number, "third party", f"<{name}> is neither the standard library nor Highway")
 

@@ -16,6 +16,7 @@ class metered {
   metered(backend& b, std::uint32_t sequences) : backend_(b), held_(sequences, 0) {}
 
   status open(std::uint32_t& s) { return backend_.open(s); }
+  status announce(std::uint32_t s, std::uint32_t prompt) { return backend_.announce(s, prompt); }
   status reserve(std::uint32_t s, std::uint32_t n) { return backend_.reserve(s, n); }
   status commit(std::uint32_t s, std::uint32_t n) {
     const status done = backend_.commit(s, n);
@@ -157,7 +158,7 @@ int generate(const generate_options& o) {
   }
   const auto seats = static_cast<std::uint32_t>(std::min<std::size_t>({prompts.size(), 64, o.chunk}));
   const auto model = isa.make(*m.weights, {.kv = o.kv, .threads = o.threads, .max_rows = o.chunk, .sequences = seats,
-                                           .max_tokens = static_cast<std::uint32_t>(o.context != 0 ? most : longest), .total_tokens = total});
+                                           .max_tokens = static_cast<std::uint32_t>(o.context != 0 ? most : longest), .total_tokens = total, .whole_prompts = o.whole_prompts});
 
   const bool streams = prompts.size() == 1 && !o.as_json;
   std::vector<utf8_stream> decoders(prompts.size());

@@ -359,12 +359,6 @@ int compare_suite(const compare_options& o) {
     if (kept(c.name) != nullptr && !first) continue;
     note(std::string(c.name) + " (" + std::to_string(i + 1) + " of " + std::to_string(names.size()) + ")");
     const auto model = isa.make(*m.weights, {.kv = c.name, .threads = o.threads, .max_rows = chunk, .sequences = 2, .max_tokens = longest, .whole_prompts = o.whole_prompts});
-    if (o.whole_prompts) {
-      std::uint32_t any = 0;
-      require(model->open(any));
-      if (const quire::status can = model->read_whole_until(any, 0); !can) throw bad_input("--whole-prompts with kv " + quire_lm::quoted(c.name) + ", allowed for caches without overlays: " + quire::describe(can));
-      model->close(any);
-    }
     if (first) {
       line.rename("compare: f32: what every cache continues");
       for (std::uint32_t p = 0; p < drift_prompts; ++p) t.drift.push_back(continued(*model, piece(std::size_t{p} * drift_prompt, drift_prompt), drift_steps, quire::splitmix64(seed).part(p)()));

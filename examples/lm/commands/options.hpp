@@ -30,6 +30,7 @@ struct generate_options : common_options {
   std::uint32_t chunk = 64;   ///< rows of one step: what keeps peak memory within 1.2 model files beside the cache
   sampler_options sampling;
   bool chat = false;
+  bool whole_prompts = false;
 };
 
 struct tokenize_options : common_options {

@@ -21,8 +21,16 @@ class progress_line {
   progress_line& operator=(const progress_line&) = delete;
 
   void at(double done, double total) {
-    if (!shown_ || !due()) return;
-    std::fprintf(stderr, "\r\033[K%s %.0f %%", what_.c_str(), total > 0 ? 100 * done / total : 100.0);
+    const double percent = total > 0 ? 100 * done / total : 100.0;
+    if (!shown_) {  // into a file: a line now and then, so that whoever waits sees it move
+      const auto t = std::chrono::steady_clock::now();
+      if (t - last_ < std::chrono::seconds(30)) return;
+      last_ = t;
+      std::fprintf(stderr, "%s %.0f %%\n", what_.c_str(), percent);
+      return;
+    }
+    if (!due()) return;
+    std::fprintf(stderr, "\r\033[K%s %.0f %%", what_.c_str(), percent);
     std::fflush(stderr);
     dirty_ = true;
   }
@@ -41,7 +49,7 @@ class progress_line {
   }
   std::string what_;
   bool shown_, dirty_ = false;
-  std::chrono::steady_clock::time_point last_{};
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
 inline std::string fixed(double x, int digits) {

@@ -24,7 +24,9 @@
 /// Name of the instruction set the unit is compiled for. CPU kernels live in an inline namespace of this name, so that
 /// units compiled with different flags never share a symbol.
 #if !defined(QUIRE_ISA)
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#define QUIRE_ISA avx512_amx
+#elif defined(__AVX512BF16__) && defined(__AVX512VNNI__)
 #define QUIRE_ISA avx512_bf16
 #elif defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #define QUIRE_ISA avx512

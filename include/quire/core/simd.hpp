@@ -37,7 +37,9 @@ using u8_of = hn::Rebind<std::uint8_t, D>;
 
 /// What the kernels of this unit run on, for reports.
 inline const char* isa_name() noexcept {
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  return "avx512_amx";
+#elif defined(__AVX512BF16__) && defined(__AVX512VNNI__)
   return "avx512_bf16";
 #elif defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
   return "avx512";

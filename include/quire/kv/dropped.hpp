@@ -15,13 +15,18 @@ void sum_dropped(const store_view<L>& view, std::uint32_t sequence, std::uint32_
                                    view.layout.extent().head_dim, view.sealed(sequence, layer, head, t), view.state(sequence, layer, head), x);
 }
 
-/// The same for every such head: what a sequence that was read whole drops at once. cost: decodes all tiles that go
+/// The same for every such head: what a sequence that was read whole drops at once. Sums begin anew where nothing was dropped before
+/// (`from` 0): a step on a device that was not committed may have left its own. cost: decodes all tiles that go
 template <Layout L>
 void sum_dropped(const store_view<L>& view, std::uint32_t sequence, std::uint32_t from, std::uint32_t to, float* x) noexcept {
   const extents e = view.layout.extent();
   for (std::uint32_t layer = 0; layer < e.layers && from < to; ++layer)
-    for (std::uint32_t head = 0; head < e.kv_heads; ++head)
-      if (view.layout.slot(layer, head).group == 1) sum_dropped(view, sequence, layer, head, from, to, x);
+    for (std::uint32_t head = 0; head < e.kv_heads; ++head) {
+      if (view.layout.slot(layer, head).group != 1) continue;
+      const head_state sums = view.state(sequence, layer, head);
+      for (std::uint32_t i = 0; i < e.head_dim && from == 0; ++i) sums.key_sum[i] = sums.value_sum[i] = 0;
+      sum_dropped(view, sequence, layer, head, from, to, x);
+    }
 }
 
 }  // namespace quire::inline v0::kv

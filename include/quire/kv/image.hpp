@@ -107,6 +107,7 @@ status import_sequence(store<L>& to, std::span<const std::byte> image, std::uint
     from += n;
   });
   if (!moved) return to.close(s), moved;
+  to.catch_up(s);
   sequence = s;
   return {};
 }

@@ -126,20 +126,26 @@ class store {
   }
   /// Queries before position `tokens` see every token, whatever their heads keep: a prompt is read whole and then cut down, as
   /// DuoAttention and RazorAttention do. Until then all is held (`pages_for` a chunk as long as the prompt). Rounded down to a tile
-  /// where windows move by tiles. May be said again while nothing was dropped; what goes then is given back at once.
-  /// fails: unknown_sequence, unsupported_shape (overlays; sums in a device's memory), out_of_range (less than it holds), not_rewindable (something was dropped).
+  /// where windows move by tiles. May be said again while nothing was dropped; what goes then is given back as `catch_up` says.
+  /// fails: unknown_sequence, unsupported_shape (overlays), out_of_range (less than it holds), not_rewindable (something was dropped).
   status read_whole_until(std::uint32_t sequence, std::uint32_t tokens) noexcept {
     if (!known(sequence)) return unknown(sequence);
     entry& s = sequences_[sequence];
-    if (L::overlays || (L::compensates && options_.memory != nullptr)) return {errc::unsupported_shape, "tokens to read whole (of overlays, or of sums on a device)", tokens, 0, 0};
+    if (L::overlays) return {errc::unsupported_shape, "tokens to read whole (of overlays)", tokens, 0, 0};
     if (tokens < s.length) return {errc::out_of_range, "tokens to read whole", tokens, s.length, options_.max_tokens};
     if (s.dropped(layout_)) return {errc::not_rewindable, "tokens to read whole", tokens, 0, s.whole_until};
-    const std::uint32_t before = s.whole_until, tile = s.length / tile_tokens;
     s.whole_until = layout_.group_sees(L::max_groups - 1).by_tile ? tokens / tile_tokens * tile_tokens : tokens;
-    if constexpr (L::compensates) sum_dropped(view(), sequence, layout_.group_sees(1).whole_to(before).dropped_tiles(tile), s.sees(layout_, 1).dropped_tiles(tile), decoded_.data());
-    for (std::uint32_t g = 0; g < layout_.groups(); ++g) drop_unseen(s, g);
-    refresh(sequence);
+    catch_up(sequence);
     return {};
+  }
+  /// Sums what the end of a prompt read whole drops and gives it back; sums in a device's memory are the next step's (attention/cuda/settle.cuh).
+  void catch_up(std::uint32_t sequence) noexcept {
+    entry& s = sequences_[sequence];
+    const bool sums_here = !L::compensates || options_.memory == nullptr;
+    if constexpr (L::compensates)
+      if (sums_here) sum_dropped(view(), sequence, view().summed_tiles(sequence), s.sees(layout_, 1).dropped_tiles(s.length / tile_tokens), decoded_.data());
+    for (std::uint32_t g = 0; g < layout_.groups() && sums_here; ++g) drop_unseen(s, g);
+    refresh(sequence);
   }
   std::uint32_t whole_until(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].whole_until : 0; }
   /// A copy of `from` that shares its sealed tiles; open tails, overlays and state are copied. fails: unknown_sequence, out_of_pages.
@@ -239,9 +245,7 @@ class store {
       bytes += pools_[g].page_bytes() * static_cast<std::size_t>(std::count_if(s.pages[g].begin(), s.pages[g].end(), [](auto p) { return p != absent; }));
     return bytes;
   }
-  state_block state(std::uint32_t sequence) noexcept {
-    return {state_plan::version, layout_.state().bytes(), sequences_[sequence].steps, state_at(sequence)};
-  }
+  state_block state(std::uint32_t sequence) noexcept { return {state_plan::version, layout_.state().bytes(), sequences_[sequence].steps, state_at(sequence)}; }
   sequence_mark mark(std::uint32_t sequence) const noexcept {
     const entry& s = sequences_[sequence];
     return {s.length, s.raw_tile, {s.kept_from[0], L::max_groups > 1 ? s.kept_from[L::max_groups - 1] : 0}, s.steps, s.whole_until};
@@ -331,12 +335,8 @@ class store {
  private:
   using entry = detail::sequence_entry<L::max_groups>;
 
-  status unknown(std::uint32_t sequence) const noexcept {
-    return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1};
-  }
-  status no_rewind(const entry& s, std::uint32_t length) const noexcept {
-    return {errc::not_rewindable, "length", length, s.least_length(layout_), s.length};
-  }
+  status unknown(std::uint32_t sequence) const noexcept { return {errc::unknown_sequence, "sequence", sequence, 0, static_cast<std::int64_t>(sequences_.size()) - 1}; }
+  status no_rewind(const entry& s, std::uint32_t length) const noexcept { return {errc::not_rewindable, "length", length, s.least_length(layout_), s.length}; }
   std::uint32_t reserved(const entry& s) const noexcept { return s.reserved(layout_, options_.max_tokens); }
   /// A page next to the sequence's last one, if there is one, as the first of `left` that are wanted now.
   std::uint32_t page_for(std::uint32_t pool, std::uint32_t sequence, std::uint32_t left) noexcept {

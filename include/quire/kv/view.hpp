@@ -64,6 +64,12 @@ struct store_view {
   QUIRE_HD std::uint32_t dropped_tiles(std::uint32_t sequence, std::uint32_t layer, std::uint32_t head, std::uint32_t tile) const noexcept {
     return layout.slot(layer, head).group == 1 ? layout.group_sees(1).whole_to(sequences[sequence].whole_until).dropped_tiles(tile) : 0;
   }
+  /// Of those, how many the sums hold when a step begins: as many as gave their pages back. Where a device sums, fewer than are dropped
+  /// after a prompt that was read whole has ended (store::read_whole_until).
+  QUIRE_HD std::uint32_t summed_tiles(std::uint32_t sequence) const noexcept {
+    const std::uint32_t kept = sequences[sequence].kept_from[L::max_groups - 1], sinks = tiles_touched(layout.group_sees(L::max_groups - 1).sinks);
+    return kept > sinks ? kept - sinks : 0;
+  }
   /// Runs for queries that stand in tile `tile`: sealed tiles before it, then `exact`, the raw tile that holds the tokens
   /// [64·tile, 64·tile + exact_tokens), then what else the head keeps. That is the causal_seal rule. A compensation token is
   /// written to `mean`, one raw tile piece of finite numbers that only this call touches; without it there is none.

@@ -151,6 +151,9 @@ class sequences {
       }
     });
     j.open = static_cast<bool>(s);
+    if constexpr (PromptedStore<Store>)
+      if (s)
+        if (const status told = store_->announce(j.sequence, j.prompt_tokens); !told) return close(j), told;
     return s;
   }
   /// ok also when its rows were lost: they are computed again then.

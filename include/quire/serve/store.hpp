@@ -77,6 +77,12 @@ concept RelievingStore = SequenceStore<S> && requires(S s) {
   { s.relieve() } -> std::same_as<bool>;
 };
 
+/// `announce`: a sequence that was just opened begins with a prompt of so many rows, which a store may keep otherwise than what is generated.
+template <class S>
+concept PromptedStore = SequenceStore<S> && requires(S s, std::uint32_t sequence, std::uint32_t prompt) {
+  { s.announce(sequence, prompt) } -> std::same_as<status>;
+};
+
 namespace detail {
 /// A hook that is there by name but not by signature would be passed over in silence; this refuses it.
 template <class S>
@@ -84,7 +90,8 @@ consteval bool store_hooks_well_formed() {
   return (ForkingStore<S> || !requires(S s, std::uint32_t h) { s.fork(h, h); }) &&
          (BoundedStore<S> || !requires(S s) { s.fits(1u); }) && (CountedStore<S> || !requires(S s) { s.free_tokens(); }) &&
          (PrefixStore<S> || !requires(S s, std::span<const std::int32_t> t) { s.remember(1u, t); }) &&
-         (SwappingStore<S> || !requires(S s) { s.swap_out(1u); }) && (RelievingStore<S> || !requires(S s) { s.relieve(); });
+         (SwappingStore<S> || !requires(S s) { s.swap_out(1u); }) && (RelievingStore<S> || !requires(S s) { s.relieve(); }) &&
+         (PromptedStore<S> || !requires(S s) { s.announce(1u, 1u); });
 }
 }  // namespace detail
 

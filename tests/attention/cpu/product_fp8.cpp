@@ -15,7 +15,7 @@ TEST_CASE("fp8 products keep small weights and large scales") {
   using multiplier = attention::cpu::multiplier<kv::fp8>;
   const kv::tile_shape s = kv::shape_of(kv::side::value, 16);
   std::vector<float> x(s.elements()), a(s.rows), y(s.columns), decoded(s.elements());
-  std::vector<std::byte> tile(kv::fp8{}.tile_bytes(s)), prepared(multiplier::prepared_bytes(s));
+  std::vector<std::byte> tile(kv::fp8{}.tile_bytes(s)), prepared(multiplier::prepared_bytes(s)), scratch(multiplier::scratch_bytes(s) + 1);
   for (float magnitude : {1e-6f, 1.0f, 1e7f})
     for (float weight : {1e-12f, 1.0f, 1e6f}) {
       for (std::uint32_t i = 0; i < x.size(); ++i) x[i] = magnitude * static_cast<float>(1 + i % 7);
@@ -24,7 +24,7 @@ TEST_CASE("fp8 products keep small weights and large scales") {
       kv::fp8{}.decode({}, s, tile.data(), decoded.data());
       std::fill(y.begin(), y.end(), 0.0f);
       multiplier::prepare({}, {}, s, nullptr, a.data(), s.rows, 1, prepared.data());
-      multiplier::multiply({}, {}, s, tile.data(), prepared.data(), 1, y.data(), s.columns, nullptr);
+      multiplier::multiply({}, {}, s, tile.data(), prepared.data(), 1, y.data(), s.columns, scratch.data());
       for (std::uint32_t c = 0; c < s.columns; ++c) {
         double want = 0;
         for (std::uint32_t k = 0; k < s.rows; ++k) want += static_cast<double>(to_bf16(a[k])) * decoded[k * s.columns + c];

@@ -31,8 +31,8 @@ using attention::query_span;
 namespace cuda = attention::cuda;
 template <int Bits>
 using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integer<Bits, kv::group::row>>;
-template <int Bits>
-using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row>, kv::integer<Bits, kv::group::row>>;
+template <int Bits, std::uint32_t Size = 0>
+using per_channel = kv::codec_pair<kv::integer<Bits, kv::group::row, Size>, kv::integer<Bits, kv::group::row, Size>>;
 template <int Bits>
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<Bits, kv::group::column>>, kv::hadamard<kv::integer<Bits, kv::group::row>>>;
 
@@ -47,8 +47,9 @@ class step {
  public:
   static constexpr std::uint32_t layer = 1;   ///< of two, so that strides count
 
-  step(const L& layout, const attention::problem& p, std::uint32_t sequences, std::uint32_t tokens)
-      : layout_(layout), p_(p), store_(layout, kv::pages_for(layout, sequences, tokens, tokens)) {
+  /// `memory`: the store takes it for a device's, but the host may look into it.
+  step(const L& layout, const attention::problem& p, std::uint32_t sequences, std::uint32_t tokens, tier::memory* memory = nullptr)
+      : layout_(layout), p_(p), store_(layout, options(layout, sequences, tokens, memory)) {
     staging_.resize((tiles_touched(tokens) + 1) * sequences * p.kv_heads * layout.raw().piece_bytes(p.dim_k));
   }
   const L& layout() const noexcept { return layout_; }
@@ -60,6 +61,17 @@ class step {
     if (!store_.open(s)) throw std::runtime_error("no sequence");
     rows_.emplace_back(before + count, p_, seed);
     grow(s, before);
+    begin(s, count);
+  }
+  /// The same of a prompt that was read whole and has ended: what it drops is summed by nobody yet.
+  void add_whole(std::uint32_t before, std::uint32_t count, unsigned seed) {
+    std::uint32_t s = 0;
+    if (!store_.open(s) || !store_.read_whole_until(s, before + count)) throw std::runtime_error("no sequence");
+    rows_.emplace_back(before + count, p_, seed);
+    grow(s, before);
+    if (!store_.read_whole_until(s, before)) throw std::runtime_error("not read whole");
+    const kv::state_block left = store_.state(s);
+    std::fill_n(reinterpret_cast<float*>(left.data), left.bytes / sizeof(float), 3.0f);  // as a step may leave it that was not committed
     begin(s, count);
   }
   /// Another continuation of the committed tokens of a sequence that was added.
@@ -126,11 +138,23 @@ class step {
     auto own = view;
     own.sequences = records.data();
     std::vector<float> x(p_.dim_k * tile_tokens);
-    for (std::uint32_t h = 0; h < p_.kv_heads; ++h) drop(own, s.sequence, layer, h, s.first / tile_tokens, tile, x);
+    for (std::uint32_t h = 0; h < p_.kv_heads; ++h)
+      if constexpr (L::compensates)
+        if (view.layout.slot(layer, h).group == 1) {
+          const std::uint32_t summed = view.summed_tiles(s.sequence);
+          const kv::head_state to = own.state(s.sequence, layer, h);
+          for (std::uint32_t i = 0; i < p_.dim_k && summed == 0; ++i) to.key_sum[i] = to.value_sum[i] = 0;
+          kv::sum_dropped(own, s.sequence, layer, h, summed, view.dropped_tiles(s.sequence, layer, h, tile), x.data());
+        }
     return block;
   }
 
  private:
+  static kv::store_options<L> options(const L& layout, std::uint32_t sequences, std::uint32_t tokens, tier::memory* memory) {
+    auto o = kv::pages_for(layout, sequences, tokens, tokens);
+    o.memory = memory;
+    return o;
+  }
   /// Adds what queries in tile `to` see no more and those in tile `from` still did.
   static void drop(const kv::store_view<L>& view, std::uint32_t sequence, std::uint32_t l, std::uint32_t h, std::uint32_t from, std::uint32_t to, std::vector<float>& x) {
     if constexpr (L::compensates)
@@ -183,7 +207,7 @@ class step {
   void begin(std::uint32_t s, std::uint32_t count) {
     const std::uint32_t at = store_.length(s);
     if (!store_.reserve(s, count)) throw std::runtime_error("reserve failed");
-    spans_.push_back({s, at, count, row_count_});
+    spans_.push_back({s, at, count, row_count_, store_.whole_until(s)});
     staged_.push_back(staged_tiles_);
     if (count != 0) {
       append(spans_.back(), staged_tiles_);

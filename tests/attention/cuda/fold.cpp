@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(cuda::block_threads) fold(const __grid_constan
   const fold_case& f = cases[blockIdx.x];
   if (me.thread == 0) m.head.sees = f.sees;
   cuda::take_queries<Block>(m, c, f.item, {nullptr, nullptr, 0}, me);
-  const cuda::row_positions<Block> positions(f.item, group_of(Block::rows), me);
+  const cuda::row_positions positions(f.item, group_of(Block::rows));
   typename Block::registers r;
   r.clear();
   bool exact = false;
@@ -239,7 +239,10 @@ template <int Bits>
 using per_token = kv::codec_pair<kv::integer<Bits, kv::group::column>, kv::integer<Bits, kv::group::row>>;
 using per_channel = kv::codec_pair<kv::integer<4, kv::group::row>>;
 using rotated = kv::codec_pair<kv::hadamard<kv::integer<4, kv::group::column>>, kv::hadamard<kv::integer<4, kv::group::row>>>;
+template <int Bits>
+using in_groups = kv::codec_pair<kv::integer<Bits, kv::group::row, 32>>;
 using repaired = kv::codec_pair<kv::gear<kv::integer<2, kv::group::row>, 2, 2>>;
+using repaired_groups = kv::codec_pair<kv::gear<kv::integer<4, kv::group::row, 32>, 2, 2>>;
 template <class Pair, std::uint32_t Dim, std::uint32_t Rows>
 using block_of = cuda::fold_block<kv::paged<Pair>, float, Dim, Rows, 5>;
 template <std::uint32_t Dim, std::uint32_t Rows>
@@ -255,6 +258,9 @@ TEST_CASE("cuda fold: one tile, masks at every edge, logits changed in every way
   check<block_of<per_channel, 32, 16>>();
   check<block_of<rotated, 64, 8>>();
   check<block_of<repaired, 64, 16>>();
+  check<block_of<in_groups<3>, 64, 8>>();
+  check<block_of<in_groups<4>, 96, 16>>();   // of six blocks of channels two warps have one alone
+  check<block_of<repaired_groups, 64, 8>>();
   check<f32_block<32, 8>>();
 }
 
@@ -266,5 +272,6 @@ TEST_CASE("cuda fold: the same for one and two rows on CUDA cores") {
   check<block_of<per_channel, 32, 2>>();
   check<block_of<rotated, 64, 2>>();
   check<block_of<repaired, 64, 1>>();
+  check<block_of<in_groups<3>, 64, 2>>();
   check<f32_block<48, 2>>();
 }

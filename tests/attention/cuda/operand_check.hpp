@@ -47,7 +47,10 @@ __global__ void __launch_bounds__(cuda::block_threads) multiply_tile(const std::
       for (std::uint32_t half = 0; half < 2; ++half) {
         const std::uint32_t row = 2 * Operand::pair_of({step, l.t, half});
         float low = x[l.g * Operand::rows + row], high = x[l.g * Operand::rows + row + 1];
-        if constexpr (Operand::scaled == cuda::scaling::rows) low *= Operand::scale(staged, row), high *= Operand::scale(staged, row + 1);
+        if constexpr (cuda::scales_coefficients<Operand>) {
+          const float4 by = Operand::four_of(staged, step, column, l).scale;
+          low *= half == 0 ? by.x : by.z, high *= half == 0 ? by.y : by.w;
+        }
         b[half] = cuda::pack<Operand>(low, high);
       }
       cuda::multiply<Operand>(c, a, b);
@@ -56,8 +59,13 @@ __global__ void __launch_bounds__(cuda::block_threads) multiply_tile(const std::
       const std::uint32_t query = 2 * l.t + i % 2, at = column + 2 * l.g + i / 2;
       const float* mine = x + query * Operand::rows;
       if constexpr (Operand::scaled == cuda::scaling::tile) c[i] *= Operand::scale(staged, 0);
-      if constexpr (Operand::scaled == cuda::scaling::rows)
-        for (std::uint32_t r = 0; r < Operand::rows; ++r) c[i] = fmaf(mine[r], Operand::minimum(staged, r), c[i]);
+      if constexpr (cuda::scales_coefficients<Operand>)
+        for (std::uint32_t step = 0; step < Operand::steps; ++step)
+          for (std::uint32_t t = 0; t < 4; ++t) {
+            const float* four = mine + 2 * Operand::pair_of({step, t, 0});
+            const float4 low = Operand::four_of(staged, step, column, {l.g, t}).minimum;
+            c[i] = fmaf(four[0], low.x, fmaf(four[1], low.y, fmaf(four[2], low.z, fmaf(four[3], low.w, c[i]))));
+          }
       if constexpr (Operand::scaled == cuda::scaling::columns) {
         float sum = 0;
         for (std::uint32_t r = 0; r < Operand::rows; ++r) sum += mine[r];
@@ -123,7 +131,7 @@ void check_product() {
         want += a * e, spread += std::fabs(a * (d - low)), size += std::fabs(a) * (std::fabs(e) + std::fabs(d) + std::fabs(low));
       }
       constexpr double rest = std::is_same_v<Codec, kv::raw<float>> ? 0x1p-18 : 0x1p-21;
-      const double bound = (operand::scaled == cuda::scaling::rows ? 0x1p-8 * spread : 0.0) + rest * size;
+      const double bound = (cuda::scales_coefficients<operand> ? 0x1p-8 * spread : 0.0) + rest * size;
       most = std::max(most, std::fabs(want - static_cast<double>(got[q * Columns + c])) / bound);
     }
   CAPTURE(Codec::format(), Rows, Columns);

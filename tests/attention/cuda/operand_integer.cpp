@@ -26,6 +26,21 @@ TEST_CASE("cuda operands: 2-bit codes, four planes a byte") {
   check_keys<integer<2, group::row>, 64, 192>();
   check_values<integer<2, group::row>, 16, 64, 96, 128, 256>();
 }
+TEST_CASE("cuda operands: 3-bit codes, the highest bit apart") {
+  check_keys<integer<3, group::column>, 64, 128>();
+  check_keys<integer<3, group::row>, 64, 192>();
+  check_values<integer<3, group::row>, 16, 64, 96, 256>();
+}
+TEST_CASE("cuda operands: scales for stretches of a row") {
+  check_keys<integer<4, group::row, 32>, 32, 64, 96, 128>();
+  check_keys<integer<8, group::row, 32>, 48>();
+  check_keys<integer<3, group::row, 32>, 64, 128>();
+  check_keys<integer<2, group::row, 64>, 64>();           // one group: whole rows
+  check_values<integer<2, group::row, 32>, 64, 96, 128, 256>();
+  check_values<integer<3, group::row, 32>, 64, 80, 128>();  // of 80 channels the last group is shorter
+  check_values<integer<4, group::row, 96>, 256>();
+  check_values<integer<8, group::row, 64>, 64, 96>();
+}
 
 namespace {
 

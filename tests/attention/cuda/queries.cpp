@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(cuda::block_threads) take(const __grid_constan
 template <class Operand, class Block>
 std::vector<std::uint32_t> fragments(const std::vector<float>& rows) {
   constexpr std::uint32_t dim = Operand::rows;
-  constexpr bool wide = Block::on_cores || Operand::scaled == cuda::scaling::rows;
+  constexpr bool wide = Block::on_cores || cuda::scales_coefficients<Operand>;
   const std::uint32_t lanes = Block::rows < 8 ? Block::rows * 4 : 32;
   std::vector<std::uint32_t> words(dim / 16 * Block::row_blocks * lanes * (wide ? 4 : 2));
   const auto bits = [](float x) { return std::uint32_t{Operand::f16_products ? f16::from(x).bits : bf16::from(x).bits}; };

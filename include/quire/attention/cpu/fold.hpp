@@ -52,6 +52,7 @@ class piece_folder {
   piece_folder(const kv::store_view<L>& view, const problem& p, std::uint32_t rows, std::byte* scratch) noexcept : view_(view), p_(p) {
     layout_scratch(p, rows, scratch, this);
   }
+  ~piece_folder() { amx::release(); }
 
   /// Takes the item's queries: q row of token i and head h at row_of(i) + h·dim_k.
   template <class RowOf>

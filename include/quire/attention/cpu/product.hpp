@@ -11,6 +11,7 @@
 #include "../../kv/codec/hadamard.hpp"
 #include "../../kv/codec/integer.hpp"
 #include "../../kv/codec/raw.hpp"
+#include "product_amx.hpp"
 
 namespace quire::inline v0::attention::cpu::inline QUIRE_ISA {
 
@@ -127,6 +128,7 @@ struct multiplier<kv::raw<bf16>> {
   }
   static void multiply(const kv::raw<bf16>&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
                        std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+    if (bf16_registers::take(s)) return bf16_registers::multiply(s, tile, a, prepared_bytes(s), n, y, ldy, ahead(tile, next));
     const auto* x = reinterpret_cast<const std::uint32_t*>(tile);
     const std::size_t stride = prepared_bytes(s);
     const ahead fetch(tile, next);

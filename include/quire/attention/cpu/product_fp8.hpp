@@ -14,7 +14,7 @@ template <>
 struct multiplier<kv::fp8> {
   static constexpr bool tile_free = true;
   static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return round_up(s.rows * sizeof(bf16), 64); }
-  static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
+  static std::size_t scratch_bytes(kv::tile_shape s) noexcept { return amx::compiled ? s.elements() * sizeof(bf16) : 0; }
 
   static void prepare(const kv::fp8&, const kv::codec_context&, kv::tile_shape s, const std::byte*, const float* a, std::size_t lda, std::uint32_t n,
                       std::byte* out) noexcept {
@@ -32,7 +32,8 @@ struct multiplier<kv::fp8> {
     }
   }
   static void multiply(const kv::fp8&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n, float* y,
-                       std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
+                       std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
+    if (bf16_registers::take(s)) return multiply_registers(s, tile, a, n, y, ldy, scratch, ahead(tile, next));
     const auto* x = reinterpret_cast<const std::uint32_t*>(tile);
     const std::size_t stride = prepared_bytes(s);
     const float unit = kv::fp8::scale(s, tile).to_float() * up;
@@ -40,7 +41,6 @@ struct multiplier<kv::fp8> {
     for_blocks<4, 4>(n, s.columns, [&]<int R, int C, class D>(D d, std::uint32_t r0, std::uint32_t c0) {
       const simd::u32_of<D> du;
       const std::size_t lanes = hn::Lanes(d);
-      const auto sign = hn::Set(du, 0x80008000u), rest = hn::Set(du, 0x07f007f0u);
       hn::Vec<D> acc[R][C];
       for (int r = 0; r < R; ++r)
         for (int c = 0; c < C; ++c) acc[r][c] = hn::Zero(d);
@@ -50,8 +50,7 @@ struct multiplier<kv::fp8> {
           const auto* from = x + k * s.columns + c0 + c * lanes;
           const auto v = hn::LoadU(du, from);
           if (r0 == 0) fetch(from);
-          even[c] = hn::OrAnd(hn::And(hn::ShiftLeft<4>(v), rest), hn::ShiftLeft<8>(v), sign);
-          odd[c] = hn::OrAnd(hn::And(v, sign), hn::ShiftRight<4>(v), rest);
+          even[c] = widen_even(du, v), odd[c] = widen_odd(du, v);
         }
         for (int r = 0; r < R; ++r) {
           const auto* pairs = reinterpret_cast<const std::uint32_t*>(a + (r0 + r) * stride) + 2 * k;
@@ -69,6 +68,47 @@ struct multiplier<kv::fp8> {
 
  private:
   static constexpr float up = 0x1p60f;
+  static constexpr std::uint32_t sign = 0x80008000u, rest = 0x07f007f0u;
+
+  /// Rows 0 and 2, 1 and 3 of four as bf16.
+  template <class DU, class VU = hn::Vec<DU>>
+  static HWY_INLINE VU widen_even(DU du, VU v) {
+    return hn::OrAnd(hn::And(hn::ShiftLeft<4>(v), hn::Set(du, rest)), hn::ShiftLeft<8>(v), hn::Set(du, sign));
+  }
+  template <class DU, class VU = hn::Vec<DU>>
+  static HWY_INLINE VU widen_odd(DU du, VU v) {
+    return hn::OrAnd(hn::And(v, hn::Set(du, sign)), hn::ShiftRight<4>(v), hn::Set(du, rest));
+  }
+
+  /// The widened tile on matrix registers, sixteen rows of sums at a time.
+  static void multiply_registers(kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch,
+                                 const ahead& fetch) noexcept {
+    const simd::f32_tag d;
+    const simd::u32_of<simd::f32_tag> du;
+    const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
+    auto* const pairs = reinterpret_cast<std::uint32_t*>(scratch);
+    for (std::uint32_t k = 0; k < s.rows / 4; ++k)
+      for (std::uint32_t c = 0; c < s.columns; c += lanes) {
+        const auto* from = reinterpret_cast<const std::uint32_t*>(tile) + k * s.columns + c;
+        const auto v = hn::LoadU(du, from);
+        fetch(from);
+        hn::StoreU(widen_even(du, v), du, pairs + 2 * k * s.columns + c);
+        hn::StoreU(widen_odd(du, v), du, pairs + (2 * k + 1) * s.columns + c);
+      }
+    const auto unit = hn::Set(d, kv::fp8::scale(s, tile).to_float() * up);
+    alignas(64) float sums[amx::most_rows * (max_head_dim > tile_tokens ? max_head_dim : tile_tokens)];
+    bf16_registers::start(n);
+    for (std::uint32_t r = 0; r < n; r += amx::most_rows) {
+      const std::uint32_t here = std::min(n - r, amx::most_rows);
+      std::fill_n(sums, here * s.columns, 0.0f);
+      bf16_registers::block(s, scratch, a + r * prepared_bytes(s), prepared_bytes(s), n - r, sums, s.columns, [](const void*) {}, false);
+      for (std::uint32_t i = 0; i < here; ++i)
+        for (std::uint32_t c = 0; c < s.columns; c += lanes) {
+          float* to = y + (r + i) * ldy + c;
+          hn::StoreU(hn::MulAdd(hn::Load(d, sums + i * s.columns + c), unit, hn::LoadU(d, to)), d, to);
+        }
+    }
+  }
 };
 
 }  // namespace quire::inline v0::attention::cpu::inline QUIRE_ISA

@@ -45,7 +45,7 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
   static constexpr bool by_row = Group == kv::group::row;
   static constexpr bool tile_free = !by_row;
   static std::size_t prepared_bytes(kv::tile_shape s) noexcept { return sets(s) * set_bytes(s); }
-  static std::size_t scratch_bytes(kv::tile_shape) noexcept { return 0; }
+  static std::size_t scratch_bytes(kv::tile_shape s) noexcept { return amx::compiled && Bits != 8 ? s.elements() : 0; }
 
   static void prepare(const codec_type&, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const float* a, std::size_t lda, std::uint32_t n,
                       std::byte* out) noexcept {
@@ -65,8 +65,11 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
   }
 
   static void multiply(const codec_type& codec, const kv::codec_context&, kv::tile_shape s, const std::byte* tile, const std::byte* a,
-                       std::uint32_t n, float* y, std::size_t ldy, std::byte*, const std::byte* next = nullptr) noexcept {
-    multiply_beside(codec, s, tile, a, n, y, ldy, next, []() __attribute__((always_inline)) {});
+                       std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch, const std::byte* next = nullptr) noexcept {
+    const std::uint32_t taken = code_registers::take(s, by_row ? s.rows : group_size(s), n) ? n / code_registers::rows * code_registers::rows : 0;
+    if (taken != 0) multiply_registers(s, tile, a, taken, y, ldy, scratch, ahead(tile, next));
+    if (taken != n)
+      multiply_beside(codec, s, tile, a + taken * prepared_bytes(s), n - taken, y + taken * ldy, ldy, taken == 0 ? next : nullptr, []() __attribute__((always_inline)) {});
   }
   /// multiply, with `beside()` called between dot products of the first rows: work that waits for memory rather than for the
   /// arithmetic units costs little there. How often depends on the shape.
@@ -94,19 +97,9 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
         dot<R, C>(d, s, tile, fetch, r0 == 0, c0, begin, end, first, stride, high, low, beside);
         for (int r = 0; r < R; ++r) {
           const auto* edge = reinterpret_cast<const float*>(first + r * stride + 2 * padded) + 2 * j;
-          const auto unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]);
           for (int c = 0; c < C; ++c) {
-            const auto sum = hn::ConvertTo(d, hn::Add(hn::ShiftLeft<7>(high[r][c]), low[r][c]));
-            float* to = y + (r0 + r) * ldy + c0 + c * lanes;
-            auto result = hn::LoadU(d, to);
-            if constexpr (by_row) {
-              result = hn::Add(hn::MulAdd(sum, unit, bias), result);
-            } else {
-              const std::size_t at = j * s.columns + c0 + c * lanes;
-              const auto sc = hn::LoadU(d, scale + at), mi = hn::LoadU(d, minimum + at);
-              result = hn::MulAdd(hn::Mul(sum, unit), sc, hn::MulAdd(bias, mi, result));
-            }
-            hn::StoreU(result, d, to);
+            const std::size_t column = c0 + c * lanes, at = by_row ? 0 : j * s.columns + column;
+            add_scaled(d, hn::Add(hn::ShiftLeft<7>(high[r][c]), low[r][c]), edge, scale + at, minimum + at, y + (r0 + r) * ldy + column);
           }
         }
       }
@@ -127,24 +120,55 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
     return v;
   }
 
+  /// to += a group's sums with its unit and bias (edge), and by columns scales and minima.
+  template <class D>
+  static HWY_INLINE void add_scaled(D d, hn::Vec<simd::i32_of<D>> sums, const float* edge, const float* scale, const float* minimum, float* to) noexcept {
+    const auto sum = hn::ConvertTo(d, sums), unit = hn::Set(d, edge[0]), bias = hn::Set(d, edge[1]), before = hn::LoadU(d, to);
+    if constexpr (by_row) hn::StoreU(hn::Add(hn::MulAdd(sum, unit, bias), before), d, to);
+    else hn::StoreU(hn::MulAdd(hn::Mul(sum, unit), hn::LoadU(d, scale), hn::MulAdd(bias, hn::LoadU(d, minimum), before)), d, to);
+    static_cast<void>(scale), static_cast<void>(minimum);
+  }
+
+  /// multiply for whole blocks of sixteen rows, on matrix registers.
+  static void multiply_registers(kv::tile_shape s, const std::byte* tile, const std::byte* a, std::uint32_t n, float* y, std::size_t ldy, std::byte* scratch,
+                                 const ahead& fetch) noexcept {
+    const simd::f32_tag d;
+    const std::size_t stride = prepared_bytes(s);
+    const std::uint32_t lanes = static_cast<std::uint32_t>(hn::Lanes(d));
+    const std::byte* codes = Bits == 8 ? tile : scratch;
+    if constexpr (Bits != 8) {
+      for (std::uint32_t c = 0; c < s.columns; c += lanes)
+        each_step<1>(d, s, tile, fetch, true, c, 0, s.rows, [&](std::uint32_t row, const auto& v) __attribute__((always_inline)) {
+          hn::StoreU(v[0], simd::u32_of<simd::f32_tag>{}, reinterpret_cast<std::uint32_t*>(scratch) + row / 4 * s.columns + c);
+        });
+    }
+    for (std::size_t at = Bits == 8 ? 0 : codec_type::code_bytes(s); at < codec_type{}.tile_bytes(s); at += 64) fetch(tile + at);
+    float scale[by_row ? 1 : limit], minimum[by_row ? 1 : limit];
+    if constexpr (!by_row) {
+      widen(codec_type::scales(s, tile), codec_type::groups(s), scale);
+      widen(codec_type::minima(s, tile), codec_type::groups(s), minimum);
+    }
+    for (std::uint32_t r = 0; r < n; r += code_registers::rows, a += code_registers::rows * stride, y += code_registers::rows * ldy) {
+      const auto set = [&](std::uint32_t c) { return a + (by_row && Size != 0 ? c / group_size(s) * set_bytes(s) : 0); };
+      code_registers::multiply(s, by_row ? s.rows : group_size(s), codes, set, stride, [&](std::uint32_t j, std::uint32_t c, const std::int32_t* sums) {
+        for (std::uint32_t i = 0; i < code_registers::rows; ++i) {
+          const auto* edge = reinterpret_cast<const float*>(set(c) + i * stride + 2 * s.rows) + 2 * j;
+          const std::size_t at = by_row ? 0 : j * s.columns + c;
+          add_scaled(d, hn::Load(simd::i32_of<simd::f32_tag>{}, sums + i * code_registers::columns), edge, scale + at, minimum + at, y + i * ldy + c);
+        }
+      });
+    }
+  }
+
   /// high, low += the codes of rows [begin, end) times the coefficients; `begin` is a multiple of 32, `end` of whole lanes.
   template <int R, int C, class D, class VI, class Beside>
-  static HWY_INLINE void dot(D, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin,
+  static HWY_INLINE void dot(D d, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin,
                              std::uint32_t end, const std::byte* a, std::size_t stride, VI (&high)[R][C], VI (&low)[R][C],
                              Beside& beside) noexcept {
     const simd::u32_of<D> du;
     const simd::i32_of<D> di;
-    using VU = hn::Vec<decltype(du)>;
-    const std::size_t lanes = hn::Lanes(du);
     const std::uint32_t padded = padded_rows(s);
-    const auto load = [&](const std::byte* array, std::uint32_t index, VU(&v)[C]) __attribute__((always_inline)) {
-      for (int c = 0; c < C; ++c) {
-        const auto* from = reinterpret_cast<const std::uint32_t*>(array) + index * s.columns + c0 + c * lanes;
-        v[c] = hn::LoadU(du, from);
-        if (fetches) fetch(from);
-      }
-    };
-    const auto step = [&](std::uint32_t row, const VU(&v)[C]) __attribute__((always_inline)) {  // four rows
+    each_step<C>(d, s, tile, fetch, fetches, c0, begin, end, [&](std::uint32_t row, const hn::Vec<simd::u32_of<D>>(&v)[C]) __attribute__((always_inline)) {
       if (fetches && (Bits == 8 || row % 8 == 4)) beside();
       for (int r = 0; r < R; ++r) {
         const std::byte* from = a + r * stride;
@@ -153,6 +177,22 @@ struct multiplier<kv::integer<Bits, Group, Size>> {
           high[r][c] = simd::dot_u8s8(di, high[r][c], v[c], h);
           low[r][c] = simd::dot_u8s8(di, low[r][c], v[c], l);
         }
+      }
+    });
+  }
+
+  /// step(row, codes) for every four of rows [begin, end), as bytes of words.
+  template <int C, class D, class Step>
+  static HWY_INLINE void each_step(D, kv::tile_shape s, const std::byte* tile, const ahead& fetch, bool fetches, std::uint32_t c0, std::uint32_t begin, std::uint32_t end,
+                                   Step&& step) noexcept {
+    const simd::u32_of<D> du;
+    using VU = hn::Vec<decltype(du)>;
+    const std::size_t lanes = hn::Lanes(du);
+    const auto load = [&](const std::byte* array, std::uint32_t index, VU(&v)[C]) __attribute__((always_inline)) {
+      for (int c = 0; c < C; ++c) {
+        const auto* from = reinterpret_cast<const std::uint32_t*>(array) + index * s.columns + c0 + c * lanes;
+        v[c] = hn::LoadU(du, from);
+        if (fetches) fetch(from);
       }
     };
     constexpr std::uint32_t per_lane = codec_type::rows_per_lane;

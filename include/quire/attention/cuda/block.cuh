@@ -70,6 +70,8 @@ struct fold_shape {
   static constexpr std::uint32_t key_parts = column_parts_of<key_operand<sealed_pair>>();   ///< of channels with scales of their own
   static constexpr bool balanced_keys = kv::balances<sealed_pair>;
   static constexpr bool rotated_keys = kv::RotatingCodec<typename sealed_pair::key_codec>;
+  /// Values have one minimum a token: a piece's sum of weights times minima is the same for all channels.
+  static constexpr bool sums_minima = value_operand<sealed_pair>::scaled == scaling::rows || value_operand<raw_pair>::scaled == scaling::rows;
   static constexpr bool repaired_keys = is_repaired<key_operand<sealed_pair>>, repaired_values = is_repaired<value_operand<sealed_pair>>;
 
   static constexpr std::uint32_t dim = Dim, rows = Rows;
@@ -92,11 +94,12 @@ struct fold_shape {
   static constexpr std::uint32_t sealed_bits = static_cast<std::uint32_t>((sealed_pair{}.key_bytes(Dim) + sealed_pair{}.value_bytes(Dim)) * 8 / (2 * tile_tokens * Dim));
   static constexpr std::uint32_t least_tiles = raw_places > 2 ? raw_places : 2;
   template <class Pair>
-  static constexpr bool by_tile = key_operand<Pair>::scaled == scaling::rows;               ///< coefficients of keys change with the tile
+  static constexpr bool by_tile = scales_coefficients<key_operand<Pair>>;                   ///< coefficients of keys change with the tile
   /// Coefficients: two packed words of four rows of X, or four f32 where keys are scaled anew for every tile and on CUDA cores.
   template <class Pair>
   static constexpr std::uint32_t query_words = key_steps * row_blocks * row_lanes * (on_cores || by_tile<Pair> ? 4 : 2);
-  static constexpr std::uint32_t weight_words = value_steps * row_blocks * row_lanes * (on_cores ? 4 : 2);
+  static constexpr std::uint32_t packed_words = value_steps * row_blocks * row_lanes * (on_cores ? 4 : 2);
+  static constexpr std::uint32_t weight_words = packed_words * (!on_cores && value_operand<sealed_pair>::scaled == scaling::parts ? 2 : 1);
 
   /// Row j of block b that a lane holds. On CUDA cores all four t hold the same rows, and t 0 speaks for them.
   __device__ static constexpr std::uint32_t row_of(std::uint32_t b, std::uint32_t j, lane_place at) noexcept { return on_cores ? j : b * 8 + at.t * 2 + j; }
@@ -143,7 +146,7 @@ struct fold_block : fold_shape<L, Row, Dim, Rows> {
     alignas(16) std::uint32_t sealed_queries[shape::one_form ? 4 : shape::template query_words<typename shape::sealed_pair>];
     alignas(16) std::uint32_t weights[shape::weight_words];
     alignas(16) std::uint32_t repair_queries[shape::repaired_keys && !shape::on_cores ? shape::key_steps * shape::row_blocks * shape::row_lanes * 2 : 4];   ///< f16 and not scaled, as weights below
-    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::weight_words : 4];
+    alignas(16) std::uint32_t repair_weights[shape::repaired_values ? shape::packed_words : 4];
     alignas(16) float turning[shape::rotated_values ? Rows * Dim : 4];
     float top[block_warps][Rows], sum[block_warps][Rows], low[block_warps][Rows];
     float query_sum[shape::key_parts * Rows];                                               ///< [part of the channels][row]

@@ -10,24 +10,14 @@
 
 namespace quire::inline v0::attention::cuda {
 
-/// What threads know of the query rows they hold logits of.
-template <class Block>
+/// Where query rows stand: `group` of them share a position. Computed where it is asked for, by few tiles: kept, each row would take a register.
 struct row_positions {
-  std::uint32_t query[Block::row_blocks][Block::lane_rows];
+  std::uint32_t first, parts;
 
-  __device__ row_positions(const work_item& item, std::uint32_t group, thread_place me) noexcept {
-#pragma unroll
-    for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
-#pragma unroll
-      for (std::uint32_t j = 0; j < Block::lane_rows; ++j) query[b][j] = item.first + Block::row_of(b, j, me.at) / group;
-  }
+  __device__ row_positions(const work_item& item, std::uint32_t group) noexcept : first(item.first), parts(65535 / group + 1) {}
+  /// first + row / group: exact for rows and groups up to 64.
+  __device__ std::uint32_t of(std::uint32_t row) const noexcept { return first + (row * parts >> 16); }
 };
-
-/// x ← its sum over the four lanes t, in all of them.
-__device__ inline float over_lanes(float x) noexcept {
-  x += __shfl_xor_sync(~0u, x, 1);
-  return x + __shfl_xor_sync(~0u, x, 2);
-}
 
 /// Logits of this warp's sixteen tokens for all rows: s[b][j] token 2g for the lane's row j of block b, s[b][lane_rows + j] token 2g + 1.
 template <class Block, class Pair>
@@ -36,53 +26,22 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
   using keys = typename Block::template key_operand<Pair>;
   constexpr std::uint32_t lane_rows = Block::lane_rows;
   const std::uint32_t column = me.warp * mma_columns;
-  float least[Block::on_cores ? lane_rows : Block::row_blocks];   // what minima by rows of X make: of row j, or of row g of a block
 #pragma unroll
   for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
     for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) s[b][c] = 0;
-  if constexpr (keys::scaled == scaling::rows) {
-#pragma unroll
-    for (float& x : least) x = 0;
-  }
-
   constexpr std::uint32_t parts = column_parts_of<keys>();
-  if constexpr (parts != 1) multiply_split<Block, keys>(staged, queries, column, s, me.at);
-  else keys::for_each_step(staged, column, me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
-    float scale[4] = {}, minimum[4] = {};
-    if constexpr (keys::scaled == scaling::rows) {
-      const std::uint32_t low = 2 * keys::pair_of({step, me.at.t, 0}), high = 2 * keys::pair_of({step, me.at.t, 1}), at[4] = {low, low + 1, high, high + 1};
-#pragma unroll
-      for (std::uint32_t i = 0; i < 4; ++i) scale[i] = keys::scale(staged, at[i]), minimum[i] = keys::minimum(staged, at[i]);
-    }
-    const auto take_minima = [&](float4 q, float sum) { return fmaf(q.x, minimum[0], fmaf(q.y, minimum[1], fmaf(q.z, minimum[2], fmaf(q.w, minimum[3], sum)))); };
-    if constexpr (keys::scaled != scaling::rows) {
-      multiply_step<Block, keys>(queries, step, a, s, me.at);
-    } else if constexpr (Block::on_cores) {
-#pragma unroll
-      for (std::uint32_t j = 0; j < lane_rows; ++j) {
-        float4 q = reinterpret_cast<const float4*>(queries)[(step * lane_rows + j) * 4 + me.at.t];
-        least[j] = take_minima(q, least[j]);
-        q.x *= scale[0], q.y *= scale[1], q.z *= scale[2], q.w *= scale[3];
-        s[0][j] = dot<keys>(a[0], a[2], q, s[0][j]), s[0][lane_rows + j] = dot<keys>(a[1], a[3], q, s[0][lane_rows + j]);
-      }
-    } else {
-#pragma unroll
-      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
-        const float4 q = reinterpret_cast<const float4*>(queries)[(step * Block::row_blocks + b) * warp_threads + me.lane];
-        const std::uint32_t x[2] = {pack<keys>(q.x * scale[0], q.y * scale[1]), pack<keys>(q.z * scale[2], q.w * scale[3])};
-        least[b] = take_minima(q, least[b]);
-        multiply<keys>(s[b], a, x);
-      }
-    }
-  });
+  if constexpr (scales_coefficients<keys>) {
+    multiply_scaled<Block, keys>(staged, queries, column, s, me.at);
+  } else if constexpr (parts != 1) {
+    multiply_split<Block, keys>(staged, queries, column, s, me.at);
+  } else {
+    keys::for_each_step(staged, column, me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) { multiply_step<Block, keys>(queries, step, a, s, me.at); });
+  }
 
   if constexpr (Block::on_cores) {
 #pragma unroll
-    for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) {
-      if constexpr (keys::scaled == scaling::rows) s[0][c] += least[c % lane_rows];
-      s[0][c] = over_lanes(s[0][c]);
-    }
+    for (float& x : s[0]) x = over_lanes(x);
   }
   if constexpr (keys::scaled == scaling::tile) {
     const float scale = keys::scale(staged, 0);
@@ -99,14 +58,6 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
 #pragma unroll
       for (std::uint32_t c = 0; c < Block::fragment_floats; ++c)
         s[b][c] = fmaf(s[b][c], scale[c / lane_rows], minimum[c / lane_rows] * m.query_sum[Block::row_of(b, c % lane_rows, me.at)]);
-  }
-  if constexpr (keys::scaled == scaling::rows && !Block::on_cores) {
-#pragma unroll
-    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {  // a lane has summed for row g what rows 2t and 2t + 1 need
-      const float x = over_lanes(least[b]);
-      const float even = __shfl_sync(~0u, x, me.at.t * 8), odd = __shfl_sync(~0u, x, me.at.t * 8 + 4);
-      s[b][0] += even, s[b][1] += odd, s[b][2] += even, s[b][3] += odd;
-    }
   }
   if constexpr (parts != 1) {
 #pragma unroll
@@ -131,7 +82,7 @@ __device__ void multiply_keys(const typename Block::memory& m, const std::byte* 
 
 /// Softcap, ALiBi and run bias in the order of attention/problem.hpp, then what rows do not see.
 template <class Block, class Scores>
-__device__ void adjust(const problem& p, const work_item& item, const kv::visibility& sees, const staged_tile& t, const row_positions<Block>& rows,
+__device__ void adjust(const problem& p, const work_item& item, const kv::visibility& sees, const staged_tile& t, const row_positions& rows,
                        float (&s)[Block::row_blocks][Block::fragment_floats], thread_place me, const Scores& scores) noexcept {
   const kv::visibility model{0, p.window};
 #pragma unroll
@@ -139,7 +90,7 @@ __device__ void adjust(const problem& p, const work_item& item, const kv::visibi
 #pragma unroll
     for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) {
       const std::uint32_t token = me.warp * mma_columns + 2 * me.at.g + c / Block::lane_rows, row = Block::row_of(b, c % Block::lane_rows, me.at);
-      const std::uint32_t query = rows.query[b][c % Block::lane_rows], key = scores.position(t, token);
+      const std::uint32_t query = rows.of(row), key = scores.position(t, token);
       float x = s[b][c];
       if (p.softcap != 0) x = p.softcap * tanhf(x / p.softcap);
       if (p.alibi != nullptr) x += p.alibi[item.head * p.group() + row % p.group()] * static_cast<float>(static_cast<std::int32_t>(key) - static_cast<std::int32_t>(query));
@@ -154,7 +105,7 @@ __device__ void adjust(const problem& p, const work_item& item, const kv::visibi
 /// barriers inside.
 template <class Block, class Pair, class Scores = no_scores>
 __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, const staged_tile& tile, const problem& p, const work_item& item,
-                          const row_positions<Block>& rows, typename Block::registers& r, thread_place me, const Scores& scores = {}) noexcept {
+                          const row_positions& rows, typename Block::registers& r, thread_place me, const Scores& scores = {}) noexcept {
   using keys = typename Block::template key_operand<Pair>;
   using values = typename Block::template value_operand<Pair>;
   constexpr bool raw = std::is_same_v<Pair, typename Block::raw_pair>;
@@ -204,7 +155,7 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
         const float scale = values::scale(value_tile, 0);
         first *= scale, second *= scale;
       }
-      if constexpr (values::scaled != scaling::rows) r.low[b][j] *= factor[b][j];
+      if constexpr (values::scaled != scaling::rows && Block::sums_minima) r.low[b][j] *= factor[b][j];
       if (Block::speaks(me.at)) put_pair<Block, values>(m.weights, at, first, second);
     }
   __syncthreads();
@@ -218,9 +169,10 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
     for (std::uint32_t b = 0; b < Block::row_blocks; ++b)
 #pragma unroll
       for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) r.o[i][b][c] *= factor[b][c % lane_rows];
-    values::for_each_step(value_tile, me.channel(i), me.at, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
-      multiply_step<Block, values>(m.weights, step, a, r.o[i], me.at);
-    });
+    const auto multiply_values = [&](std::uint32_t step, const std::uint32_t(&a)[4]) { multiply_step<Block, values>(m.weights, step, a, r.o[i], me.at); };
+    if constexpr (values::scaled == scaling::parts) multiply_scaled<Block, values>(value_tile, m.weights, me.channel(i), r.o[i], me.at);
+    else if constexpr (values::scaled == scaling::rows) values::template for_each_step<unrolls<Block>>(value_tile, me.channel(i), me.at, multiply_values);
+    else values::for_each_step(value_tile, me.channel(i), me.at, multiply_values);
     if constexpr (is_repaired<values>) values::template repair<Block>(value_tile, me.channel(i), m.repair_weights, along, r.o[i], me.at);
   }
 }
@@ -243,7 +195,7 @@ __device__ void gather_sums(typename Block::memory& m, typename Block::registers
 #pragma unroll
     for (std::uint32_t j = 0; j < Block::lane_rows; ++j) {
       float l = r.l[b][j], low = r.low[b][j];
-      for (std::uint32_t d = 4; d < warp_threads; d *= 2) l += __shfl_xor_sync(~0u, l, d), low += __shfl_xor_sync(~0u, low, d);
+      for (std::uint32_t d = 4; d < warp_threads; d *= 2) l += __shfl_xor_sync(~0u, l, d), low = Block::sums_minima ? low + __shfl_xor_sync(~0u, low, d) : low;
       const std::uint32_t row = Block::row_of(b, j, me.at);
       if (me.at.g == 0 && Block::speaks(me.at)) m.sum[me.warp][row] = l, m.low[me.warp][row] = low;
     }
@@ -256,7 +208,7 @@ __device__ void gather_sums(typename Block::memory& m, typename Block::registers
       r.l[b][j] = (m.sum[0][row] + m.sum[1][row]) + (m.sum[2][row] + m.sum[3][row]);
       const float low = (m.low[0][row] + m.low[1][row]) + (m.low[2][row] + m.low[3][row]);
 #pragma unroll
-      for (std::uint32_t i = 0; i < Block::own_blocks; ++i) r.o[i][b][j] += low, r.o[i][b][Block::lane_rows + j] += low;
+      for (std::uint32_t i = 0; Block::sums_minima && i < Block::own_blocks; ++i) r.o[i][b][j] += low, r.o[i][b][Block::lane_rows + j] += low;
     }
 }
 

@@ -26,17 +26,19 @@ struct pair_place {
   std::uint32_t step, t, half;
 };
 
-/// X = scale·code + minimum, as the operand counts codes. A scale by rows goes into the coefficients of the product, others into what comes out.
-enum class scaling { none, tile, rows, columns };
+/// X = scale·code + minimum, as the operand counts codes. A scale by rows, or by parts of them, goes into the coefficients of the product, others
+/// into what comes out. Sixteen neighbouring columns lie in one part.
+enum class scaling { none, tile, rows, parts, columns };
 
 /// How `Codec`'s tiles of shape [Rows][Columns] multiply. A model gives
 ///   word_rows              rows of words; tiles are staged in shared memory as [word_rows][stride] words, then what follows them
 ///   staged_bytes           the whole; parameters begin at `parameters`
 ///   stage(to, tile, order) asks for `copied_bytes` by an order of copies.cuh
 ///   place_of(pair), pair_of(place)   the order in which rows are summed
-///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on
-///   scale(tile, g), minimum(tile, g)        g: the row or the column
+///   for_each_step(words, column, lane, f)   f(step, fragment) for the 16 columns from `column` on; by rows or parts also for_each_step<false>: in a loop
 ///   scaled                 what a scale (and a minimum, unless by tile) belongs to
+///   scale(tile, g), minimum(tile, g)        g: the row or the column; nothing for parts
+///   four_of(tile, step, column, lane)       by rows or parts: scales and minima of the four rows whose fragment a lane has
 /// `MoreBytes` behind the base's parameters are staged with them. A codec that adds to what another keeps (operand_gear.cuh) also gives
 ///   repaired               true
 ///   project, repair        its part of the product, from coefficients in the base's order that are rounded to f16 but not scaled
@@ -51,30 +53,41 @@ constexpr std::uint32_t column_parts_of() noexcept {
   if constexpr (requires { Operand::column_parts; }) return Operand::column_parts;
   else return 1;
 }
+/// Whether coefficients are scaled, each tile anew.
+template <class Operand>
+inline constexpr bool scales_coefficients = Operand::scaled == scaling::rows || Operand::scaled == scaling::parts;
+/// Of four neighbouring rows of X.
+struct four_scales {
+  float4 scale, minimum;
+};
 /// How repairs multiply.
 struct repair_products {
   static constexpr bool f16_products = true;
+  static constexpr scaling scaled = scaling::none;
 };
 
 /// Numbers of X in shared memory are padded so that the lanes of a quarter warp meet different banks.
 inline constexpr std::uint32_t stride_padding = 8;
 
-/// What all operands share: where words and parameters stand.
-template <std::uint32_t Rows, std::uint32_t Columns, std::uint32_t RowsPerWord, std::uint32_t ParameterBytes>
+/// What all operands share: where words and parameters stand. `MoreRows` rows of words of another kind follow the first.
+template <std::uint32_t Rows, std::uint32_t Columns, std::uint32_t RowsPerWord, std::uint32_t ParameterBytes, std::uint32_t MoreRows = 0>
 struct staged_words {
-  static_assert(Rows % (4 * RowsPerWord) == 0, "quire::attention::cuda: head_dim must be a multiple of 16, of 32 for 4-bit and of 64 for 2-bit codes");
+  static_assert(Rows % (4 * RowsPerWord) == 0, "quire::attention::cuda: head_dim must be a multiple of 16, of 32 for 4-bit and of 64 for 2- and 3-bit codes");
   static_assert(Columns % mma_columns == 0, "quire::attention::cuda: head_dim must be a multiple of 16");
   static constexpr std::uint32_t rows = Rows, columns = Columns, rows_per_word = RowsPerWord;
   static constexpr std::uint32_t steps = Rows / mma_rows;
-  static constexpr std::uint32_t word_rows = Rows / RowsPerWord, stride = Columns + stride_padding;
+  static constexpr std::uint32_t word_rows = Rows / RowsPerWord + MoreRows, stride = Columns + stride_padding;
   static constexpr std::uint32_t parameters = word_rows * stride * 4;
   static constexpr std::uint32_t parameter_copies = (ParameterBytes + 15) / 16;
   static constexpr std::uint32_t staged_bytes = parameters + parameter_copies * 16;
   static constexpr std::uint32_t copied_bytes = (word_rows * Columns * 4) + parameter_copies * 16;
 
-  /// The words (quad·4 + t, columns 2g and 2g + 1) that start at `column`.
+  /// The words (quad·4 + t, columns 2g and 2g + 1) that start at `column`; those of any row.
   __device__ static std::uint64_t two_columns(const std::byte* staged, std::uint32_t quad, std::uint32_t column, lane_place l) noexcept {
-    return *reinterpret_cast<const std::uint64_t*>(staged + ((quad * 4 + l.t) * stride + column + 2 * l.g) * 4);
+    return two_columns_of(staged, quad * 4 + l.t, column, l);
+  }
+  __device__ static std::uint64_t two_columns_of(const std::byte* staged, std::uint32_t row, std::uint32_t column, lane_place l) noexcept {
+    return *reinterpret_cast<const std::uint64_t*>(staged + (row * stride + column + 2 * l.g) * 4);
   }
   /// Asks for the whole tile, all threads of a block together. Bytes up to the next multiple of 16 are read.
   template <class Order>
@@ -150,11 +163,11 @@ __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], cons
   if constexpr (Operand::f16_products) device::mma_f16(c, a, b);
   else device::mma_bf16(c, a, b);
 }
-/// Coefficients as a block keeps them in shared memory: of tensor cores two packed words, [step][row block][lane][2]; on CUDA cores four
-/// f32, [step][row][t][4].
+/// Coefficients as a block keeps them in shared memory: of tensor cores two packed words, [step][row block][lane][2], or four f32 where they are
+/// scaled as they are read; on CUDA cores four f32, [step][row][t][4].
 template <class Block, class Operand>
 __device__ inline void put_pair(std::uint32_t* coefficients, std::uint32_t pair, float low, float high) noexcept {
-  if constexpr (Block::on_cores) reinterpret_cast<float2*>(coefficients)[pair] = {low, high};
+  if constexpr (Block::on_cores || Operand::scaled == scaling::parts) reinterpret_cast<float2*>(coefficients)[pair] = {low, high};
   else coefficients[pair] = pack<Operand>(low, high);
 }
 /// y += x·X over the rows of one step for all query rows of a block; on CUDA cores a lane's quarter of them.
@@ -210,6 +223,56 @@ __device__ inline void multiply_split(const std::byte* staged, const std::uint32
         for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) y[b][c] = fmaf(sum[part][b][c], scale[c / Block::lane_rows], y[b][c]);
     }
   });
+}
+
+/// x ← its sum over the four lanes t, in all of them.
+__device__ inline float over_lanes(float x) noexcept {
+  x += __shfl_xor_sync(~0u, x, 1);
+  return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+/// Wide blocks over scales by rows fill all registers: their steps are a loop, or loads of the next ones would push sums out.
+template <class Block>
+inline constexpr bool unrolls = Block::row_blocks < 4;
+
+/// y += x·X for the 16 columns from `column` on, whose coefficients are f32 and scaled here; what minima make is in it. On CUDA cores a lane's part.
+template <class Block, class Operand>
+__device__ inline void multiply_scaled(const std::byte* staged, const std::uint32_t* coefficients, std::uint32_t column, float (&y)[Block::row_blocks][Block::fragment_floats], lane_place l) noexcept {
+  constexpr std::uint32_t lane_rows = Block::lane_rows;
+  float least[Block::on_cores ? lane_rows : Block::row_blocks] = {};   // what minima make: of row j, or of row g of a block
+  Operand::template for_each_step<unrolls<Block>>(staged, column, l, [&](std::uint32_t step, const std::uint32_t(&a)[4]) {
+    const auto [scale, minimum] = Operand::four_of(staged, step, column, l);
+    const auto* x = reinterpret_cast<const float4*>(coefficients);
+    const auto take_minima = [&](float4 q, float sum) { return fmaf(q.x, minimum.x, fmaf(q.y, minimum.y, fmaf(q.z, minimum.z, fmaf(q.w, minimum.w, sum)))); };
+    if constexpr (Block::on_cores) {
+#pragma unroll
+      for (std::uint32_t j = 0; j < lane_rows; ++j) {
+        float4 q = x[(step * lane_rows + j) * 4 + l.t];
+        least[j] = take_minima(q, least[j]);
+        q.x *= scale.x, q.y *= scale.y, q.z *= scale.z, q.w *= scale.w;
+        y[0][j] = dot<Operand>(a[0], a[2], q, y[0][j]), y[0][lane_rows + j] = dot<Operand>(a[1], a[3], q, y[0][lane_rows + j]);
+      }
+    } else {
+#pragma unroll
+      for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {
+        const float4 q = x[(step * Block::row_blocks + b) * warp_threads + l.g * 4 + l.t];
+        const std::uint32_t w[2] = {pack<Operand>(q.x * scale.x, q.y * scale.y), pack<Operand>(q.z * scale.z, q.w * scale.w)};
+        least[b] = take_minima(q, least[b]);
+        multiply<Operand>(y[b], a, w);
+      }
+    }
+  });
+  if constexpr (Block::on_cores) {
+#pragma unroll
+    for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) y[0][c] += least[c % lane_rows];
+  } else {
+#pragma unroll
+    for (std::uint32_t b = 0; b < Block::row_blocks; ++b) {  // a lane has summed for row g what rows 2t and 2t + 1 need
+      const float sum = over_lanes(least[b]);
+      const float even = __shfl_sync(~0u, sum, l.t * 8), odd = __shfl_sync(~0u, sum, l.t * 8 + 4);
+      y[b][0] += even, y[b][1] += odd, y[b][2] += even, y[b][3] += odd;
+    }
+  }
 }
 
 }  // namespace quire::inline v0::attention::cuda

@@ -62,7 +62,7 @@ __device__ void prepare_queries(const typename Block::memory& m, std::uint32_t* 
     const std::uint32_t step = i / (Block::row_blocks * Block::row_lanes), row = i / Block::row_lanes % Block::row_blocks * 8 + l.g;
     const float* low = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 0});
     const float* high = rows + row * Block::dim + 2 * keys::pair_of({step, l.t, 1});
-    if constexpr (Block::on_cores || (keys::scaled == scaling::rows && !Repairs)) {
+    if constexpr (Block::on_cores || (scales_coefficients<keys> && !Repairs)) {
       reinterpret_cast<float4*>(to)[i] = {low[0], low[1], high[0], high[1]};
     } else {
       using products = std::conditional_t<Repairs, repair_products, keys>;

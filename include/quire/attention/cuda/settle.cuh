@@ -56,7 +56,18 @@ __global__ void __launch_bounds__(block_threads) settle_kernel(const __grid_cons
     }
     for (std::uint32_t i = me.thread; i < dim; i += block_threads) to[i] += x[i];
   };
+  const std::uint32_t summed = c.view.summed_tiles(s.sequence);
+  if (summed == 0)  // whatever a step that was not committed left
+    for (std::uint32_t i = me.thread; i < dim; i += block_threads) sums.key_sum[i] = sums.value_sum[i] = 0;
   const auto first = s.first / tile_tokens, newest = (s.first + s.count - 1) / tile_tokens, sinks = tiles_touched(c.view.layout.group_sees(1).sinks);
+  const auto add_tiles = [&](std::uint32_t from, std::uint32_t to) {
+    for (std::uint32_t t = sinks + from; t < sinks + to; ++t) {
+      const std::byte *keys = c.view.sealed(s.sequence, c.layer, head, t), *values = keys + c.view.layout.sealed().value_offset(dim);
+      add(c.view.layout.sealed().key, sums.key_sum, [&](std::uint32_t i, std::uint32_t token) { return element_of<typename L::sealed_pair::key_codec>(ks, keys, i, token); });
+      add(c.view.layout.sealed().value, sums.value_sum, [&](std::uint32_t i, std::uint32_t token) { return element_of<typename L::sealed_pair::value_codec>(vs, values, token, i); });
+    }
+  };
+  add_tiles(summed, c.view.dropped_tiles(s.sequence, c.layer, head, first));  // a prompt that was read whole has ended
   for (std::uint32_t tile = first; tile <= newest; ++tile) {
     const std::uint32_t dropped = c.view.dropped_tiles(s.sequence, c.layer, head, tile);
     if (dropped != 0) {
@@ -69,12 +80,7 @@ __global__ void __launch_bounds__(block_threads) settle_kernel(const __grid_cons
       }
     }
     if ((tile + 1) * tile_tokens > s.first + s.count) break;
-    const std::uint32_t then = c.view.dropped_tiles(s.sequence, c.layer, head, tile + 1);
-    for (std::uint32_t t = sinks + dropped; t < sinks + then; ++t) {
-      const std::byte *keys = c.view.sealed(s.sequence, c.layer, head, t), *values = keys + c.view.layout.sealed().value_offset(dim);
-      add(c.view.layout.sealed().key, sums.key_sum, [&](std::uint32_t i, std::uint32_t token) { return element_of<typename L::sealed_pair::key_codec>(ks, keys, i, token); });
-      add(c.view.layout.sealed().value, sums.value_sum, [&](std::uint32_t i, std::uint32_t token) { return element_of<typename L::sealed_pair::value_codec>(vs, values, token, i); });
-    }
+    add_tiles(dropped, c.view.dropped_tiles(s.sequence, c.layer, head, tile + 1));
   }
 }
 

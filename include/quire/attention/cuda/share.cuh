@@ -131,7 +131,7 @@ class share : public merger<Narrow, Wide, Call> {
     __syncthreads();
     const states<Block> s(me_);
     const auto merge = [&](std::uint32_t k) { s.join(stack(k), r); };
-    const row_positions<Block> positions(item, c_.shape.group(), me_);
+    const row_positions positions(item, c_.shape.group());
     const auto from = static_cast<std::uint32_t>(here.begin), to = static_cast<std::uint32_t>(here.end);
     tile_queue<Block> queue(m, copies_, c_.shape, item, from, to, me_.thread);
     std::uint32_t entry = 0, owed = Block::ring_tiles - 1;
@@ -147,7 +147,7 @@ class share : public merger<Narrow, Wide, Call> {
   /// `entry`: of the next tile's description. `owed`: tiles to ask for before the first one is folded (in this loop, so that the code
   /// of asking stands once).
   template <class Block>
-  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions<Block>& positions,
+  __device__ void fold_piece(tile_queue<Block>& queue, std::uint32_t& entry, std::uint32_t& owed, const plan_item& item, const row_positions& positions,
                              typename Block::registers& r) noexcept {
     auto& m = this->template memory<Block>();
     r.clear();

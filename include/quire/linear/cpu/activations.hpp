@@ -14,11 +14,11 @@ namespace quire::inline v0::linear::cpu::inline QUIRE_ISA {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Rows that a kernel multiplies together; activations are laid out for it.
-inline constexpr std::uint32_t group_rows = 8;
+/// Rows that lie together, as many as a matrix register takes; vector kernels multiply up to eight of them at a time.
+inline constexpr std::uint32_t group_rows = 16;
 
 /// Inputs of a product: n rows of f32 and, for quantized weights, the same rows in 8 bits. Owns nothing.
-/// Rows are kept in groups of 8 (the last group holds what is left, g rows); a group is [cols/32] of {g × 32 codes s8,
+/// Rows are kept in groups of 16 (the last group holds what is left, g rows); a group is [cols/32] of {g × 32 codes s8,
 /// g scales f32, g sums f32}: x ≈ scale · code, scale = max|x| / 127, sum = Σ codes. Each row takes as many bytes in
 /// any group. from: the 8-bit rows of llama.cpp (there the scale is f16)
 struct activations {

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include "../../core/executor.hpp"
-#include "activations.hpp"
+#include "codes.hpp"
+#include "multiply_amx.hpp"
 
 namespace quire::inline v0::linear::cpu {
 
@@ -20,92 +20,27 @@ inline namespace QUIRE_ISA {
 
 namespace kernel {
 
-using detail::load_as;
-
-inline constexpr std::size_t lanes = hn::MaxLanes(simd::f32_tag{});
-using f32_vec = hn::Vec<simd::f32_tag>;
-using i32_vec = hn::Vec<simd::i32_of<simd::f32_tag>>;
-using u32_vec = hn::Vec<simd::u32_of<simd::f32_tag>>;
-
-/// Calls f(constant 0), ..., f(constant N - 1) in straight-line code.
-template <std::size_t N, class F>
-HWY_INLINE void unroll(F&& f) {
-  [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<std::size_t, I>{}), ...);
-  }
-  (std::make_index_sequence<N>{});
-}
-
-HWY_INLINE f32_vec load_halves(const std::byte* p) {
-  const hn::Rebind<hwy::float16_t, simd::f32_tag> d16;
-  return hn::PromoteTo(simd::f32_tag{}, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-HWY_INLINE u32_vec load_words(const std::byte* p) {
-  return hn::LoadU(simd::u32_of<simd::f32_tag>{}, reinterpret_cast<const std::uint32_t*>(p));
-}
-
-/// `lanes` rows of one q4_1 block, ready to multiply: code[k] holds columns 4k..4k+3.
-struct q4_1_block {
-  u32_vec code[8];
-  f32_vec scale, minimum;
-  HWY_INLINE q4_1_block(const std::byte* panel, std::size_t b, std::size_t part) {
-    const std::byte* block = panel + 320 * b;
-    const auto low = hn::Set(simd::u32_of<simd::f32_tag>{}, 0x0f0f0f0fu);
-    unroll<4>([&](auto j) __attribute__((always_inline)) {
-      const auto v = load_words(block + 64 * j + 4 * lanes * part);
-      code[2 * j] = hn::And(v, low);
-      code[2 * j + 1] = hn::And(hn::ShiftRight<4>(v), low);
-    });
-    scale = load_halves(block + 256 + 2 * lanes * part);
-    minimum = load_halves(block + 288 + 2 * lanes * part);
-  }
-  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
-    return simd::dot_u7s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
-  }
-  /// Σ over the block of w · x, but for the scale of x.
-  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const {
-    return hn::MulAdd(scale, product, hn::Mul(minimum, sum));
-  }
-};
-
-/// The same for q8_0; codes stand 128 too high, which the sum of the activations corrects exactly.
-struct q8_0_block {
-  u32_vec code[8];
-  f32_vec scale;
-  HWY_INLINE q8_0_block(const std::byte* panel, std::size_t b, std::size_t part) {
-    const std::byte* codes = panel + detail::q8_0_codes(b) + 4 * lanes * part;
-    unroll<8>([&](auto j) __attribute__((always_inline)) { code[j] = load_words(codes + 64 * j); });
-    scale = load_halves(panel + detail::q8_0_scales(b) + 2 * lanes * part);
-  }
-  static HWY_INLINE i32_vec dot(i32_vec sum, u32_vec codes, u32_vec x) {
-    return simd::dot_u8s8(simd::i32_of<simd::f32_tag>{}, sum, codes, x);
-  }
-  HWY_INLINE f32_vec value(f32_vec product, f32_vec sum) const {
-    return hn::Mul(scale, hn::MulAdd(hn::Set(simd::f32_tag{}, -128.0f), sum, product));
-  }
-};
-
-/// y of N rows for `lanes` outputs of a panel. `group` holds N rows of 8-bit activations.
+/// y of N rows for `lanes` outputs of a panel. `group` holds `held` rows of 8-bit activations, of which N from `first` on are meant.
 template <class Block, std::size_t N>
-HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, std::size_t blocks, std::size_t part,
-                               f32_vec* total) {
+HWY_INLINE void multiply_codes(const std::byte* panel, const std::byte* group, std::size_t held, std::size_t first, std::size_t blocks, std::size_t part, f32_vec* total) {
   const simd::f32_tag d;
   const simd::i32_of<simd::f32_tag> di;
   const simd::u32_of<simd::f32_tag> du;
   f32_vec acc[N];
   unroll<N>([&](auto i) __attribute__((always_inline)) { acc[i] = hn::Zero(d); });
-  for (std::size_t b = 0; b < blocks; ++b, group += 40 * N) {
+  const std::byte *codes = group + 32 * first, *scales = group + 32 * held + 4 * first, *all = scales + 4 * held;
+  for (std::size_t b = 0; b < blocks; ++b, codes += 40 * held, scales += 40 * held, all += 40 * held) {
     const Block w(panel, b, part);
     unroll<N>([&](auto i) __attribute__((always_inline)) {
       constexpr std::size_t chains = N <= 2 ? 2 : 1;  // integer sums: any order gives the same
       i32_vec sums[2] = {hn::Zero(di), hn::Zero(di)};
       unroll<8>([&](auto k) __attribute__((always_inline)) {
-        const auto x = hn::Set(du, load_as<std::uint32_t>(group + 32 * i + 4 * k));
+        const auto x = hn::Set(du, load_as<std::uint32_t>(codes + 32 * i + 4 * k));
         sums[k % chains] = Block::dot(sums[k % chains], w.code[k], x);
       });
       const auto dot = hn::ConvertTo(d, chains == 2 ? hn::Add(sums[0], sums[1]) : sums[0]);
-      const auto scale = hn::Set(d, load_as<float>(group + 32 * N + 4 * i));
-      const auto sum = hn::Set(d, load_as<float>(group + 36 * N + 4 * i));
+      const auto scale = hn::Set(d, load_as<float>(scales + 4 * i));
+      const auto sum = hn::Set(d, load_as<float>(all + 4 * i));
       acc[i] = hn::MulAdd(scale, w.value(dot, sum), acc[i]);
     });
   }
@@ -150,15 +85,16 @@ HWY_INLINE void multiply_floats(const std::byte* panel, const float* x, std::siz
   unroll<N>([&](auto i) __attribute__((always_inline)) { total[i] = hn::Add(even[i], odd[i]); });
 }
 
-/// All 16 outputs of a panel for N rows; `valid` of them exist.
+/// All 16 outputs of a panel for N rows from `first` on, which lie in one group; `valid` of the outputs exist.
 template <std::size_t N>
-HWY_NOINLINE void multiply_group(const matrix& w, const std::byte* panel, const activations& x, std::uint32_t g,
-                                 float* y, std::size_t stride, std::uint32_t valid, store_mode mode) noexcept {
+HWY_NOINLINE void multiply_rows(const matrix& w, const std::byte* panel, const activations& x, std::uint32_t first, float* y, std::size_t stride, std::uint32_t valid,
+                                store_mode mode) noexcept {
   const simd::f32_tag d;
   for (std::size_t part = 0; part < panel_rows / lanes && part * lanes < valid; ++part) {
     f32_vec total[N];
     unroll<N>([&](auto i) __attribute__((always_inline)) { total[i] = hn::Zero(d); });
-    const float* rows = x.rows + std::size_t{g} * group_rows * x.stride;
+    const std::uint32_t g = first / group_rows, held = x.rows_of(g), within = first % group_rows;
+    const float* rows = x.rows + std::size_t{first} * x.stride;
     switch (w.type) {
       case weight_type::f32:
         multiply_floats<f32_pair, N>(panel, rows, x.stride, x.cols, part, total);
@@ -167,32 +103,39 @@ HWY_NOINLINE void multiply_group(const matrix& w, const std::byte* panel, const 
         multiply_floats<bf16_pair, N>(panel, rows, x.stride, x.cols, part, total);
         break;
       case weight_type::q4_1:
-        multiply_codes<q4_1_block, N>(panel, x.group(g), x.cols / block_cols, part, total);
+        multiply_codes<q4_1_block, N>(panel, x.group(g), held, within, x.cols / block_cols, part, total);
         break;
       case weight_type::q8_0:
-        multiply_codes<q8_0_block, N>(panel, x.group(g), x.cols / block_cols, part, total);
+        multiply_codes<q8_0_block, N>(panel, x.group(g), held, within, x.cols / block_cols, part, total);
         break;
     }
-    float* to = y + lanes * part;
-    const std::size_t count = valid - lanes * part;
-    unroll<N>([&](auto i) __attribute__((always_inline)) {
-      float* out = to + i * stride;
-      if (count >= lanes) {
-        hn::StoreU(mode == store_mode::add ? hn::Add(hn::LoadU(d, out), total[i]) : total[i], d, out);
-      } else {
-        float edge[lanes];
-        hn::StoreU(total[i], d, edge);
-        for (std::size_t l = 0; l < count; ++l) out[l] = mode == store_mode::add ? out[l] + edge[l] : edge[l];
-      }
-    });
+    unroll<N>([&](auto i) __attribute__((always_inline)) { put(total[i], y + lanes * part + i * stride, valid - lanes * part, mode); });
   }
 }
 
-using group_function = void (*)(const matrix&, const std::byte*, const activations&, std::uint32_t, float*, std::size_t,
-                                std::uint32_t, store_mode) noexcept;
-inline constexpr group_function group_functions[group_rows] = {multiply_group<1>, multiply_group<2>, multiply_group<3>,
-                                                               multiply_group<4>, multiply_group<5>, multiply_group<6>,
-                                                               multiply_group<7>, multiply_group<8>};
+/// Rows that vector kernels multiply together.
+inline constexpr std::uint32_t rows_together = 8;
+static_assert(group_rows % rows_together == 0);
+using rows_function = void (*)(const matrix&, const std::byte*, const activations&, std::uint32_t, float*, std::size_t, std::uint32_t, store_mode) noexcept;
+inline constexpr rows_function rows_functions[rows_together] = {multiply_rows<1>, multiply_rows<2>, multiply_rows<3>, multiply_rows<4>,
+                                                                multiply_rows<5>, multiply_rows<6>, multiply_rows<7>, multiply_rows<8>};
+
+/// The same for `count` full groups from `g` on, on matrix registers; the same bits.
+HWY_NOINLINE inline void multiply_groups(const matrix& w, const std::byte* panel, const activations& x, std::uint32_t g, std::uint32_t count, float* y, std::size_t stride,
+                                         std::uint32_t valid, store_mode mode) noexcept {
+  constexpr std::uint32_t together = 8;
+  const std::size_t blocks = x.cols / block_cols;
+  alignas(64) float total[together * group_rows * panel_rows];
+  for (std::uint32_t first = 0; first < count; first += together) {
+    const std::uint32_t n = std::min(together, count - first);
+    const tile_outputs to{total, y + std::size_t{first} * group_rows * stride, stride, valid, mode};
+    for (std::size_t b = 0; b < blocks; b += tiles::slice) {
+      const std::size_t end = std::min(b + tiles::slice, blocks);
+      if (w.type == weight_type::q4_1) multiply_tiles<q4_1_block>(panel, b, end, x, g + first, n, to);
+      else multiply_tiles<q8_0_block>(panel, b, end, x, g + first, n, to);
+    }
+  }
+}
 
 }  // namespace kernel
 
@@ -215,6 +158,7 @@ inline void multiply(const matrix& w, const activations& x, float* y, std::size_
   QUIRE_ASSERT(supports(w, x), "quire::linear::multiply: the shapes do not fit");
   constexpr std::size_t cache_bytes = std::size_t{256} << 10;  // activations that stay near while all panels pass
   const bool quantized = w.type == weight_type::q4_1 || w.type == weight_type::q8_0;
+  const bool tiles = quantized && kernel::uses_tiles();
   const std::size_t group_bytes = group_rows * (quantized ? activations::row_bytes(x.cols) : x.cols * sizeof(float));
   const auto step = static_cast<std::uint32_t>(std::max<std::size_t>(1, cache_bytes / group_bytes));
   const std::size_t panel_stride = panel_bytes(w.type, w.cols);
@@ -224,11 +168,21 @@ inline void multiply(const matrix& w, const activations& x, float* y, std::size_
     for (std::uint64_t p = which.begin; p < panel_end; ++p) {
       const auto valid = static_cast<std::uint32_t>(std::min<std::uint64_t>(panel_rows, w.rows - p * panel_rows));
       const std::byte* panel = w.data + p * panel_stride;
-      for (std::uint32_t g = first; g < last; ++g)
-        kernel::group_functions[x.rows_of(g) - 1](
-            w, panel, x, g, y + std::size_t{g} * group_rows * stride + p * panel_rows, stride, valid, mode);
+      std::uint32_t r = first * group_rows;
+      const std::uint32_t end = std::min(last * group_rows, x.n);
+      const auto to = [&] { return y + std::size_t{r} * stride + p * panel_rows; };
+      if (tiles && end - r >= group_rows) {
+        const std::uint32_t full = (end - r) / group_rows;
+        kernel::multiply_groups(w, panel, x, first, full, to(), stride, valid, mode);
+        r += full * group_rows;
+      }
+      for (std::uint32_t n; r < end; r += n) {
+        n = std::min(end - r, kernel::rows_together);
+        kernel::rows_functions[n - 1](w, panel, x, r, to(), stride, valid, mode);
+      }
     }
   }
+  if (tiles) amx::release();
 }
 
 /// The share of one worker of a team. The caller separates it from what writes x and what reads y by barriers.

@@ -17,6 +17,7 @@ TEST_CASE("cuda, one or two rows: codes scaled by token") {
 TEST_CASE("cuda, one or two rows: scales of keys by channel, repaired and rotated codes") {
   check_group<with_int4_channel, in_windows, 64, 2>(2, {by_lean_split, by_fixed_split}, 7);
   check_group<with_gear_2, in_two_groups, 64, 2>(2, {by_heuristic, by_fixed_split}, 10);
+  check_group<with_int3_groups, in_pages, 128, 2>(2, {by_lean_split, by_fixed_split}, 11);
   check_group<with_int4_rotated, in_two_groups, 128, 2>(2, {by_lean_split, by_no_split, by_fixed_split, by_heuristic}, 8);
   check_group<with_int8_rotated, in_pages, 96, 1>(1, {by_heuristic, by_fixed_split}, 9);
 }

@@ -10,7 +10,7 @@ namespace composed {
 
 using namespace cuda_fixture;
 
-enum codec : std::uint32_t { with_bf16, with_f16, with_fp8, with_int8, with_int4, with_int2, with_int4_channel, with_int4_rotated, with_int8_rotated, with_gear_2, codecs };
+enum codec : std::uint32_t { with_bf16, with_f16, with_fp8, with_int8, with_int4, with_int2, with_int4_channel, with_int4_rotated, with_int8_rotated, with_gear_2, with_int3_groups, codecs };
 enum layout_kind : std::uint32_t { in_pages, in_two_groups, in_windows, layouts };
 enum dealing : std::uint32_t { by_lean_split, by_no_split, by_fixed_split, by_heuristic, dealings };
 inline constexpr std::uint32_t dims[] = {64, 96, 128, 256}, head_sizes = 4;
@@ -35,10 +35,11 @@ template <> struct codec_of<with_int2> : codec_types<per_token<2>> { static cons
 template <> struct codec_of<with_int4_channel> : codec_types<per_channel<4>> { static constexpr double bound = 0.02; };
 template <> struct codec_of<with_int4_rotated> : codec_types<rotated<4>> { static constexpr double bound = 0.027; };
 template <> struct codec_of<with_int8_rotated> : codec_types<rotated<8>> { static constexpr double bound = 0.027; };
+template <> struct codec_of<with_int3_groups> : codec_types<per_channel<3, 32>> { static constexpr double bound = 0.03; };
 template <> struct codec_of<with_gear_2> : codec_types<repaired<2>> { static constexpr double bound = 0.03; };
 
-/// Keys of 2 bits stand sixteen rows a word.
-constexpr bool exists(std::uint32_t c, std::uint32_t size) { return (c != with_int2 && c != with_gear_2) || dims[size] % 64 == 0; }
+/// Keys of 2 and 3 bits stand sixteen rows a word.
+constexpr bool exists(std::uint32_t c, std::uint32_t size) { return (c != with_int2 && c != with_gear_2 && c != with_int3_groups) || dims[size] % 64 == 0; }
 
 /// The list: every codec meets every head size; layouts and two groups are dealt to those.
 struct combination {

@@ -14,3 +14,4 @@ TEST_CASE("cuda, the full grid: heads in two groups, int4, scales of keys by cha
 TEST_CASE("cuda, the full grid: heads in two groups, int4, rotated", "[.full]") { check_grid<with_int4_rotated, in_two_groups>(); }
 TEST_CASE("cuda, the full grid: heads in two groups, int8, rotated", "[.full]") { check_grid<with_int8_rotated, in_two_groups>(); }
 TEST_CASE("cuda, the full grid: heads in two groups, int2 with factors and outliers", "[.full]") { check_grid<with_gear_2, in_two_groups>(); }
+TEST_CASE("cuda, the full grid: heads in two groups, int3, scales in groups of 32", "[.full]") { check_grid<with_int3_groups, in_two_groups>(); }

@@ -14,3 +14,4 @@ TEST_CASE("cuda, the full grid: pages, int4, scales of keys by channel", "[.full
 TEST_CASE("cuda, the full grid: pages, int4, rotated", "[.full]") { check_grid<with_int4_rotated, in_pages>(); }
 TEST_CASE("cuda, the full grid: pages, int8, rotated", "[.full]") { check_grid<with_int8_rotated, in_pages>(); }
 TEST_CASE("cuda, the full grid: pages, int2 with factors and outliers", "[.full]") { check_grid<with_gear_2, in_pages>(); }
+TEST_CASE("cuda, the full grid: pages, int3, scales in groups of 32", "[.full]") { check_grid<with_int3_groups, in_pages>(); }

@@ -14,3 +14,4 @@ TEST_CASE("cuda, the full grid: heads of sinks and a window, int4, scales of key
 TEST_CASE("cuda, the full grid: heads of sinks and a window, int4, rotated", "[.full]") { check_grid<with_int4_rotated, in_windows>(); }
 TEST_CASE("cuda, the full grid: heads of sinks and a window, int8, rotated", "[.full]") { check_grid<with_int8_rotated, in_windows>(); }
 TEST_CASE("cuda, the full grid: heads of sinks and a window, int2 with factors and outliers", "[.full]") { check_grid<with_gear_2, in_windows>(); }
+TEST_CASE("cuda, the full grid: heads of sinks and a window, int3, scales in groups of 32", "[.full]") { check_grid<with_int3_groups, in_windows>(); }
