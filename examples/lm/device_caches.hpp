@@ -15,8 +15,10 @@ namespace quire_lm {
 
 /// Names, for messages; the layouts below are theirs.
 inline constexpr std::string_view device_cache_names =
-    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-4, kivi-3, kivi-2, kivi-3-g64, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain, h2o";
+    "f32, bf16, fp8, int8, int4, int4-channel, int4-hadamard, kivi-4, kivi-3, kivi-2, kivi-3-g64, kivi-2-g64, gear-2, gear-4, gear-l-2, gear-l-4, streaming, split, split-int4, duo, duo-int4, razor, razor-gear, razor-plain, mikv-4, mikv-2, mikv-4-plain, mikv-2-plain, h2o, mikv-duo";
 
+template <class Base>
+using important_over = quire::kv::overlay<Base>;
 using important_alone = quire::kv::overlay<quire::kv::paged<quire::kv::raw_bf16>, quire::kv::rest::drop>;
 
 template <class L, class... Known>
@@ -29,7 +31,9 @@ inline constexpr bool on_device =
                    quire::kv::paged<per_channel<2>>, quire::kv::paged<repaired<2, 2, 2>>, quire::kv::paged<repaired<4, 2, 2>>, quire::kv::paged<repaired<2, 2, 0>>,
                    quire::kv::paged<repaired<4, 2, 0>>, quire::kv::head_split<quire::kv::raw_bf16>,
                    quire::kv::head_split<int4_hadamard>, quire::kv::head_split<quire::kv::raw_bf16, quire::kv::raw_bf16, quire::kv::remainder::mean_token>,
-                   quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>, important_alone>;
+                   quire::kv::head_split<repaired<4, 2, 2>, quire::kv::raw_bf16, quire::kv::remainder::mean_token>, important_alone,
+                   important_over<quire::kv::paged<balanced_low<4>>>, important_over<quire::kv::paged<balanced_low<2>>>, important_over<quire::kv::paged<low<4>>>,
+                   important_over<quire::kv::paged<low<2>>>, important_over<quire::kv::head_split<balanced_low<2>>>>;
 
 /// A device_model (device_model.cuh) of any head size, with the memory it works on.
 template <quire::kv::Layout L>

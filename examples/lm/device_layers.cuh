@@ -12,6 +12,7 @@
 #include "quire/attention/cuda/operand_fp8.cuh"
 #include "quire/attention/cuda/operand_gear.cuh"
 #include "quire/attention/cuda/operand_integer.cuh"
+#include "quire/attention/cuda/operand_split.cuh"
 #include "quire/attention/cuda/overlay.cuh"
 #include "quire/attention/cuda/settle.cuh"
 #include "weights.hpp"

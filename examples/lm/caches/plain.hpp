@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "../backend.hpp"
+#include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/codec/fp8.hpp"
 #include "quire/kv/codec/gear.hpp"
 #include "quire/kv/codec/hadamard.hpp"
@@ -21,6 +22,12 @@ using int4_hadamard = quire::kv::codec_pair<quire::kv::hadamard<quire::kv::integ
 /// One backbone on both sides: KCVT where a tile is one group, KIVI with groups of 64.
 template <int Bits, int Rank, int Outliers>
 using repaired = quire::kv::codec_pair<quire::kv::gear<quire::kv::integer<Bits, quire::kv::group::row>, Rank, Outliers>>;
+
+/// Per token in groups of 32 channels, a rotary half of a head of 64.
+template <int Bits>
+using low = quire::kv::codec_pair<quire::kv::integer<Bits, quire::kv::group::column, 32>, quire::kv::integer<Bits, quire::kv::group::row, 32>>;
+template <int Bits>
+using balanced_low = quire::kv::codec_pair<quire::kv::balanced<quire::kv::integer<Bits, quire::kv::group::column, 32>>, quire::kv::integer<Bits, quire::kv::group::row, 32>>;
 
 /// make(layout) for the cache of that name; null for a name that is not here.
 template <class Make>

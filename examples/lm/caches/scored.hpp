@@ -4,16 +4,9 @@
 
 #include "heads.hpp"
 #include "plain.hpp"
-#include "quire/kv/codec/balanced.hpp"
 #include "quire/kv/layout/overlay.hpp"
 
 namespace quire_lm {
-
-/// Per token in groups of 32 channels, a rotary half of a head of 64.
-template <int Bits>
-using low = quire::kv::codec_pair<quire::kv::integer<Bits, quire::kv::group::column, 32>, quire::kv::integer<Bits, quire::kv::group::row, 32>>;
-template <int Bits>
-using balanced_low = quire::kv::codec_pair<quire::kv::balanced<quire::kv::integer<Bits, quire::kv::group::column, 32>>, quire::kv::integer<Bits, quire::kv::group::row, 32>>;
 
 namespace {
 

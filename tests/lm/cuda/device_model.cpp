@@ -191,7 +191,7 @@ TEST_CASE("lm cuda: exact tokens over low-bit ones are chosen as on the CPU, til
   if (!device_or_skip()) return;
   const lm_test::small_llama_file file({.q_heads = 2, .kv_heads = 1, .width = 64, .ffn = 96, .vocabulary = 64});
   const model_weights w(gguf::file::open(file.path()));
-  using balanced = kv::paged<kv::codec_pair<kv::balanced<kv::integer<4, kv::group::column>>, kv::integer<4, kv::group::row>>>;
+  using balanced = kv::paged<balanced_low<4>>;
   generate<64>(kv::overlay<balanced>(balanced(w.config.cache_extents()), {.share = 0.3f, .least = 16}, pair_of<int4_pages>::tokens), w, int4_bound);
 }
 
