@@ -5,7 +5,7 @@
 usage: mutants.py ROOT WORK [--only WORD] [--jobs N] [--keep] -- COMPILER... -- FLAG... -- WHAT TO LINK...
 Each mutant of mutant_list.py is one text of one header (found exactly once), what stands there instead, and why that is wrong. A
 driver (tests/device/mutants/DRIVER.cpp, a small Catch2 program) is compiled against a copy of include/ with the mistake in it. It
-must not pass; unmutated it must. Ends with `mutants caught: N/N`; exit status 1 when one survives, does not apply or does not compile.
+must not pass; unmutated it must. What drivers parse and no mutant changes is parsed once (tests/device/mutants/common.hpp, precompiled). Ends with `mutants caught: N/N`; exit status 1 when one survives, does not apply or does not compile.
 """
 import argparse
 import concurrent.futures
@@ -40,10 +40,27 @@ def copy_tree(root, work, changed, text):
     return target
 
 
+def precompile(options, root):
+    """Headers that mutants leave alone, for all drivers; those of a mutant's tree are the same files, which #pragma once knows. None: not by this compiler."""
+    for place in {m[1] for m in MUTANTS} & {str(p.relative_to(root / "include/quire")) for p in common_headers(options, root)}:
+        raise SystemExit(f"{place} has mutants and can't be in tests/device/mutants/common.hpp")
+    header = pathlib.Path(options.work) / "common.hpp"
+    shutil.copyfile(root / "tests/device/mutants/common.hpp", header)
+    built = subprocess.run([*options.cxx, *options.flags, f"-I{root / 'include'}", f"-I{root / 'tests'}", "-x", "c++-header", str(header), "-o", f"{header}.gch"], check=False)
+    options.common = ["-include", str(header)] if built.returncode == 0 else []
+
+
+def common_headers(options, root):
+    """Our headers that common.hpp brings."""
+    listed = subprocess.run([options.cxx[-1], *options.flags, f"-I{root / 'include'}", f"-I{root / 'tests'}", "-MM", str(root / "tests/device/mutants/common.hpp")],
+                            capture_output=True, text=True, check=True).stdout
+    return [p for p in map(pathlib.Path, listed.replace("\\\n", " ").split()) if root / "include/quire" in p.parents]
+
+
 def attempt(options, root, work, include, driver):
     """(outcome, text) of one driver against one include tree; outcome: passes, fails, does not compile."""
     program = work / "driver"
-    built = subprocess.run([*options.cxx, *options.flags, f"-I{include}", f"-I{root / 'tests'}", "-c", str(root / f"tests/device/mutants/{driver}.cpp"), "-o", f"{program}.o"],
+    built = subprocess.run([*options.cxx, *options.flags, *options.common, f"-I{include}", f"-I{root / 'tests'}", "-c", str(root / f"tests/device/mutants/{driver}.cpp"), "-o", f"{program}.o"],
                            capture_output=True, text=True, check=False)
     if built.returncode == 0:
         built = subprocess.run([options.cxx[-1], f"{program}.o", *options.link, "-o", str(program)], capture_output=True, text=True, check=False)
@@ -101,6 +118,7 @@ def main():
     options.cxx, options.flags, options.link = sections[1:]
     root = pathlib.Path(options.root).resolve()
     pathlib.Path(options.work).mkdir(parents=True, exist_ok=True)
+    precompile(options, root)
     chosen = [m for m in MUTANTS if not options.only or any(options.only in part for part in m)]
     began = time.monotonic()
     wrong = 0

@@ -171,7 +171,7 @@ __device__ void fold_tile(typename Block::memory& m, const std::byte* staged, co
       for (std::uint32_t c = 0; c < Block::fragment_floats; ++c) r.o[i][b][c] *= factor[b][c % lane_rows];
     const auto multiply_values = [&](std::uint32_t step, const std::uint32_t(&a)[4]) { multiply_step<Block, values>(m.weights, step, a, r.o[i], me.at); };
     if constexpr (values::scaled == scaling::parts) multiply_scaled<Block, values>(value_tile, m.weights, me.channel(i), r.o[i], me.at);
-    else if constexpr (values::scaled == scaling::rows && scales_coefficients<keys>) values::template for_each_step<unrolls<Block>>(value_tile, me.channel(i), me.at, multiply_values);
+    else if constexpr (values::scaled == scaling::rows) values::template for_each_step<unrolls<Block>>(value_tile, me.channel(i), me.at, multiply_values);
     else values::for_each_step(value_tile, me.channel(i), me.at, multiply_values);
     if constexpr (is_repaired<values>) values::template repair<Block>(value_tile, me.channel(i), m.repair_weights, along, r.o[i], me.at);
   }

@@ -231,7 +231,7 @@ __device__ inline float over_lanes(float x) noexcept {
   return x + __shfl_xor_sync(~0u, x, 2);
 }
 
-/// Wide blocks fill all registers where coefficients are scaled: their steps are a loop, or loads of the next ones would push sums out.
+/// Wide blocks over scales by rows fill all registers: their steps are a loop, or loads of the next ones would push sums out.
 template <class Block>
 inline constexpr bool unrolls = Block::row_blocks < 4;
 
