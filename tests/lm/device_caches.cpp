@@ -46,6 +46,9 @@ struct planned {
   template <class L>
   void make(device_plans<L>& plans, std::span<const query_span> spans) {
     plans.order({}, spans);
+    std::uint32_t rows = 0;
+    for (const query_span& s : spans) rows += s.count;
+    static_cast<void>(plans.measure(rows, false));
     const quire::status s = plans.make([&](std::size_t n) {
       kept.emplace_back(n + 64);
       auto* at = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(kept.back().data()) + 15) / 16 * 16);
