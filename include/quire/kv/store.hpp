@@ -144,7 +144,7 @@ class store {
     const bool sums_here = !L::compensates || options_.memory == nullptr;
     if constexpr (L::compensates)
       if (sums_here) sum_dropped(view(), sequence, view().summed_tiles(sequence), s.sees(layout_, 1).dropped_tiles(s.length / tile_tokens), decoded_.data());
-    for (std::uint32_t g = 0; g < layout_.groups() && sums_here; ++g) drop_unseen(s, g);
+    for (std::uint32_t g = 0; g < layout_.groups() && sums_here && s.length != 0; ++g) drop_unseen(s, g);
     refresh(sequence);
   }
   std::uint32_t whole_until(std::uint32_t sequence) const noexcept { return known(sequence) ? sequences_[sequence].whole_until : 0; }

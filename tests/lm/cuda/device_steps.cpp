@@ -4,6 +4,7 @@
 #include "lm/gpu_model.cuh"
 #include "lm/store_backend.hpp"
 #include "quire/kv/image.hpp"
+#include "quire/kv/layout/overlay.hpp"
 
 double quire_lm::device_read_bandwidth(quire::tier::device_memory&) { return 0; }  // what caches/cuda/linear.cu measures
 
@@ -125,6 +126,18 @@ TEST_CASE("lm cuda: steps that were recorded, and prefixes folded once, change n
   generate_both(int4_pages(e));
   const kv::head_classes classes(e, std::vector<std::uint8_t>{1, 0});
   generate_both(kv::head_split<kv::raw_bf16>(e, classes, kv::retain::sinks_window{.sinks = 4, .window = 60}));
+}
+
+TEST_CASE("lm cuda: recorded steps collect scores and choose exact tokens as plain ones do") {
+  if (!device_or_skip()) return;
+  const lm_test::small_llama_file file({.layers = 1, .q_heads = 2, .kv_heads = 2, .width = 32, .ffn = 32, .vocabulary = 48}, 11);
+  const model_weights w(gguf::file::open(file.path()));
+  using h2o = kv::overlay<kv::paged<kv::raw_bf16>, kv::rest::drop>;
+  device_twins<h2o> twins(w, h2o(kv::paged<kv::raw_bf16>(w.config.cache_extents()), kv::retain::importance{.share = 0.3f}, device_twins<h2o>::tokens));
+  const std::uint32_t s = twins.open(189, 1), t = twins.open(20, 2);
+  for (std::uint32_t i = 0; i < 5; ++i) twins.step({s, t}, 1, 20 + i);  // past 192: another tile, and a choice among what is exact
+  CHECK(twins.a.model.replayed() >= 2);
+  CHECK(twins.a.store.check());
 }
 
 TEST_CASE("lm cuda: chunks of many rows are multiplied as bf16, decodes are not") {
