@@ -61,8 +61,10 @@ struct state_plan {
   std::uint32_t heads[groups] = {};
   state_needs needs[groups] = {};
 
+  /// Chosen, not indexed: kernels would keep a plan in local memory to index it.
+  QUIRE_HD constexpr const state_needs& needs_of(std::uint32_t g) const noexcept { return g == 0 ? needs[0] : needs[1]; }
   QUIRE_HD constexpr std::uint32_t record_bytes(std::uint32_t g) const noexcept {
-    const state_needs& n = needs[g];
+    const state_needs& n = needs_of(g);
     return (n.balance ? 8 * head_dim : 0) + (n.mean ? 8 * head_dim : 0) + (n.importance ? 4 * tile_tokens : 0) + 8 * n.masks;
   }
   QUIRE_HD constexpr std::uint32_t bytes() const noexcept { return heads[0] * record_bytes(0) + heads[1] * record_bytes(1); }
@@ -77,7 +79,7 @@ struct state_plan {
       here += n * sizeof(float);
       return x;
     };
-    const state_needs& n = needs[group];
+    const state_needs& n = needs_of(group);
     s.balance = floats(n.balance, head_dim), s.query_peak = floats(n.balance, head_dim);
     s.key_sum = floats(n.mean, head_dim), s.value_sum = floats(n.mean, head_dim);
     s.tail_scores = floats(n.importance, tile_tokens);
