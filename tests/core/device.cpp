@@ -302,10 +302,10 @@ TEST_CASE("memory is given, cleared, copied both ways and taken back") {
   for (std::uint32_t i = 0; i < 16; ++i) words[i] = i + 1;
   REQUIRE(device::copy(there, words, 64, {}));
   REQUIRE(device::clear(static_cast<std::byte*>(there) + 8, 4, {}));
-  REQUIRE(device::wait({}));
+  REQUIRE(device::wait(device::stream{}));
   std::vector<std::uint32_t> got(16);
   REQUIRE(device::copy(got.data(), there, 64, {}));
-  REQUIRE(device::wait({}));
+  REQUIRE(device::wait(device::stream{}));
   CHECK(got[1] == 2);
   CHECK(got[2] == 0);
   CHECK(got[15] == 16);
