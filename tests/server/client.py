@@ -31,6 +31,7 @@ harness.python_with(PACKAGE, ENVIRONMENT)
 import openai  # noqa: E402
 
 TIDE = "The tide comes in twice a day because"
+GO_ON = {"ignore_eos": True}  # where a text ends depends on a machine's last bits
 TESTS = []
 
 
@@ -61,10 +62,10 @@ def models(server, client):
 
 @test
 def streamed_and_whole_answers_agree(server, client):
-    whole = client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0)
+    whole = client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0, extra_body=GO_ON)
     assert whole.choices[0].finish_reason == "length" and whole.usage.completion_tokens == 24 and whole.usage.prompt_tokens == 8
     text, usage, reasons = "", None, []
-    for event in client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0, stream=True, stream_options={"include_usage": True}):
+    for event in client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0, extra_body=GO_ON, stream=True, stream_options={"include_usage": True}):
         for choice in event.choices:
             text += choice.text
             reasons.append(choice.finish_reason)
@@ -72,7 +73,7 @@ def streamed_and_whole_answers_agree(server, client):
     assert text == whole.choices[0].text and len(text) > 20
     assert reasons[-1] == "length" and not any(reasons[:-1])
     assert usage.total_tokens == whole.usage.total_tokens
-    tokens = client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0, echo=True)
+    tokens = client.completions.create(model=server.model, prompt=TIDE, max_tokens=24, temperature=0, echo=True, extra_body=GO_ON)
     assert tokens.choices[0].text == TIDE + text
 
 

@@ -10,7 +10,6 @@
 #include "device/memory.hpp"
 #include "quire/attention/cohort.hpp"
 #include "quire/attention/cpu/append.hpp"
-#include "quire/attention/plan/build.hpp"
 #include "quire/attention/reference.hpp"
 #include "quire/kv/codec/fp8.hpp"
 #include "quire/kv/codec/gear.hpp"
