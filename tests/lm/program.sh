@@ -118,6 +118,7 @@ if [ -f "$model" ]; then
   refuses "recorded gates that are damaged" "--from.*gate file" calibrate --model "$model" --output "$work/made.json" --from "$work/heads.json"
   refuses "suite lengths past the context" "--lengths is 4096" compare --model "$model" --suite kv --report "$work/report.json" --context 1024 --lengths 4096
   refuses "text shorter than a window" '--file has [0-9]+ tokens.*--context 512' perplexity --model "$model" --file "$work/short"
+  refuses "a prompt read whole by a cache with an overlay" "--whole-prompts with kv 'h2o', allowed for caches without overlays" generate --model "$model" --prompt a --kv h2o --whole-prompts
   refuses "unknown instruction set with a model" "--isa.*'nonsense'.*allowed" generate --model "$model" --prompt a --isa nonsense
   text=$(dirname "$0")/../../examples/data/harbour.txt
   head -c 5200 "$text" >"$work/page"

@@ -63,7 +63,7 @@ footprint measure_footprint(backend& b, std::uint32_t depth) {
 }
 
 int compare(const compare_options& given) {
-  if (!given.suite.empty() && given.device != "cpu") throw bad_input("--device is " + quire_lm::quoted(given.device) + " with --suite, allowed cpu: some of its caches run there alone");
+  if (!given.suite.empty() && given.device != "cpu") throw bad_input("--device is " + quire_lm::quoted(given.device) + " with --suite, allowed cpu: the suite is not for a GPU yet");
   if (!given.suite.empty()) return compare_suite(given);
   for (const auto& [wrong, flag] : {std::pair(!given.report.empty(), "--report"), std::pair(given.trials.has_value(), "--trials"),
                                     std::pair(given.seed.has_value(), "--seed"), std::pair(given.resume, "--resume"), std::pair(given.whole_prompts, "--whole-prompts"), std::pair(given.facts.has_value(), "--facts"),
@@ -90,7 +90,6 @@ int compare(const compare_options& given) {
   std::vector<std::string> asked = o.kvs;
   if (asked.empty()) {  // one of each kind; those that need head scores where there are some
     asked = {"bf16", "fp8", "int8", "int4-hadamard", "kivi-2", "gear-2", "mikv-4", "h2o", "streaming"};
-    if (o.device == "cuda") asked = {"bf16", "fp8", "int8", "int4-hadamard", "kivi-2-g64", "gear-2", "streaming"};
     if (m.weights->heads) asked.insert(asked.end(), {"duo", "duo-int4", "razor"});
   }
   const std::vector<cache_name> names = chosen_caches(asked);

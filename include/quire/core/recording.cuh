@@ -6,40 +6,26 @@
 
 namespace quire::inline v0::device {
 
-/// A stream that is closed with its owner. Movable. test: tests/core/recording.cpp
-class own_stream {
+/// What `open` gives and `close` takes, closed with its owner. Movable.
+template <class Handle>
+class owner {
  public:
-  own_stream() = default;
-  own_stream(own_stream&& o) noexcept : stream_(std::exchange(o.stream_, stream{})) {}
-  own_stream& operator=(own_stream o) noexcept { return std::swap(stream_, o.stream_), *this; }
-  ~own_stream() {
-    if (stream_ != stream{}) close(stream_);
+  owner() = default;
+  owner(owner&& o) noexcept : handle_(std::exchange(o.handle_, Handle{})) {}
+  owner& operator=(owner o) noexcept { return std::swap(handle_, o.handle_), *this; }
+  ~owner() {
+    if (handle_ != Handle{}) close(handle_);
   }
   /// precondition: it is not open. fails: device.
-  status open() noexcept { return device::open(stream_); }
-  /// The default one before it is open.
-  stream get() const noexcept { return stream_; }
+  status open() noexcept { return device::open(handle_); }
+  /// Of a stream, the default one before it is open.
+  Handle get() const noexcept { return handle_; }
 
  private:
-  stream stream_{};
+  Handle handle_{};
 };
-
-/// The same for an event.
-class own_event {
- public:
-  own_event() = default;
-  own_event(own_event&& o) noexcept : event_(std::exchange(o.event_, event{})) {}
-  own_event& operator=(own_event o) noexcept { return std::swap(event_, o.event_), *this; }
-  ~own_event() {
-    if (event_ != event{}) close(event_);
-  }
-  /// precondition: it is not open. fails: device.
-  status open() noexcept { return device::open(event_); }
-  event get() const noexcept { return event_; }
-
- private:
-  event event_{};
-};
+using own_stream = owner<stream>;   ///< test: tests/core/recording.cpp
+using own_event = owner<event>;
 
 /// Work recorded from a stream: hundreds of launches that cost the host one call. Whatever it reads and writes outlives it, and what changes
 /// from run to run stands in memory. Movable. Any stream may run it, one run at a time. from: CUDA graphs; test: tests/core/recording.cpp
